@@ -52,7 +52,7 @@ OPTIONS = {
     | MAKING
     | {"--out", "--resume", "--checkpoint-every", "--scores", "--experts", "--log", "--snapshots"}
     | {"--class-shards"},
-    "plan": MAKING | {"--profile-steps", "--details", "--cluster", "--students", "--experts"},
+    "plan": MAKING | {"--profile-steps", "--details", "--cluster", "--students", "--experts", "--baselines"},
     "evaluate": {"--force"}
     | COMMON
     | READING
@@ -110,7 +110,8 @@ OPTIONS = {
         "--executor",
         "--address",
     }
-    | {"--set", "--grid", "--repeats", "--bytes", "--parametrizations", "--codecs", "--protocols", "--snapshots"},
+    | {"--set", "--grid", "--repeats", "--bytes", "--parametrizations", "--codecs", "--protocols", "--snapshots"}
+    | {"--baselines"},
     "scaling": COMMON
     | READING
     | {

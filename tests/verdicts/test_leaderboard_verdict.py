@@ -95,3 +95,73 @@ def test_a_board_that_does_not_say_what_is_real_may_be_told() -> None:
     assert judge_leaderboard(board(rows, [])).overall.kind == "no baselines"
     told = judge_leaderboard(board(rows, [pair("dm", "k-means", 0.1, 0.001)]), {"k-means-10": True})
     assert told.overall.kind == "better"
+
+
+def beside(
+    mean: float, gaps: dict[str, float], p: float | None, amount: int = 900, size: str = "bytes"
+) -> dict[str, Any]:
+    """A model, and by the row's id the difference of each set from it."""
+    held = {"metric": "accuracy", "direction": "higher", "unit": "fraction", "mean": mean}
+    differences = [
+        {"row": name, "mean": gap, "ci95": None if p is None else [gap - 0.02, gap + 0.02], "p": p, "p_holm": p}
+        for name, gap in gaps.items()
+    ]
+    return {"unit": size, "amount": amount, "protocol": "potstill", "score": held, "differences": differences}
+
+
+def two_rows(amount: int, size: str = "bytes") -> list[dict[str, Any]]:
+    return [row("dm", 0.9, amount, size), row("random", 0.8, amount, size)]
+
+
+def judged(models: list[dict[str, Any]], *amounts: int, size: str = "bytes") -> Any:
+    rows = [one for amount in amounts for one in two_rows(amount, size)]
+    tests = [pair("dm", "random", 0.1, 0.001, amount) for amount in amounts]
+    return judge_leaderboard({**board(rows, tests), "models": models})
+
+
+def test_a_model_that_is_better_than_every_set_is_what_to_ship() -> None:
+    model = beside(0.97, {"dm-900": -0.07, "random-900": -0.17}, 0.001)
+    found = judged([model], 900)
+    assert found.model == (
+        "Shipping a quantised network of the same bytes is better at 900 bytes where nothing has to be trained (97.0% "
+        "accuracy beside 90.0% of the best set, dm); only a set trains other networks."
+    )
+    assert found.overall.kind == "better"  # of sets
+    assert found.overall.advice.endswith(f" {found.model}")
+    assert found.to_dict()["model"] == found.model
+
+
+@pytest.mark.parametrize(
+    ("gaps", "p"),
+    [
+        ({"dm-900": -0.01, "random-900": -0.17}, 0.3),
+        ({"dm-900": 0.05, "random-900": -0.17}, 0.001),
+        ({"dm-900": -0.07, "random-900": -0.17}, None),
+    ],
+)
+def test_a_model_that_is_not_shown_to_be_better_leaves_the_sets_their_use(gaps: dict[str, float], p: Any) -> None:
+    found = judged([beside(0.91, gaps, p)], 900)
+    assert found.model == (
+        "A quantised network of the same bytes is not shown to be better to ship at 900 bytes, and only a set trains "
+        "other networks."
+    )
+
+
+def test_sizes_where_a_model_is_better_are_told_from_others() -> None:
+    ahead = beside(0.97, {"dm-900": -0.07, "random-900": -0.17}, 0.001)
+    level = beside(0.9, {"dm-2000": 0.0, "random-2000": -0.1}, 0.9, amount=2000)
+    found = judged([ahead, level], 900, 2000)
+    assert "is better at 900 bytes where" in found.model
+    assert "of the best set, dm at 900 bytes); at 2,000 bytes it is not shown to be; only a set" in found.model
+    items = judged([beside(0.97, {"dm-5": -0.07, "random-5": -0.17}, 0.001, 5, "ipc")], 5, size="ipc")
+    assert items.model.startswith("Shipping a quantised network of no more bytes is better at 5 per class where")
+
+
+@pytest.mark.parametrize(
+    "models", [[], [{}], ["x"], [{"protocol": "potstill", "error": "no room"}], [{"protocol": "dc"}]]
+)
+def test_without_a_measured_model_nothing_is_said(models: list[Any]) -> None:
+    found = judged(models, 900)
+    assert found.model is None
+    assert "model" not in found.to_dict()
+    assert "ship" not in found.overall.advice

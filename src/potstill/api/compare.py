@@ -12,14 +12,16 @@ from potstill._util.outputs import check_not_input, read_json_object
 from potstill.comparison.cells import CellMaker, Result, SharedSettings, to_json
 from potstill.comparison.grid import Grid, as_tuple, check_storage, parse_measures, parse_methods, parse_sizes
 from potstill.comparison.leaderboard import FAIR, build_leaderboard
+from potstill.comparison.models import ModelCell, ModelMaker, model_cells
 from potstill.core import Method
 from potstill.data.groups import source_key
 from potstill.dataset_file import write_atomic
 from potstill.errors import PotstillError
 from potstill.evaluation import Protocol
+from potstill.evaluation.model_baseline import MODEL
 from potstill.execution import Executor, Serial, resolve_executor
 from potstill.nn import CustomNetwork, parse_network
-from potstill.runs.arguments import parse_preset, parse_time_limit
+from potstill.runs.arguments import parse_baselines, parse_preset, parse_time_limit
 from potstill.runs.load_data import as_splits, pick_device
 from potstill.runs.loop import Progress
 
@@ -50,6 +52,7 @@ def compare(
     executor: Executor | str | None = None,
     progress: Callable[[str, Progress], None] | None = None,
     snapshots: bool = False,
+    baselines: Sequence[str] | str = (),
     **overrides: Any,
 ) -> dict[str, Any]:
     """Distil and evaluate every method at every size, and rank them; ``random`` is always among them.
@@ -98,8 +101,12 @@ def compare(
         executor: where cells are made: ``serial``, ``processes`` (as many at a time as there are cores), or a
             `potstill.execution.Executor`. Default: one after another here, each with as many processes as help.
         progress: callback ``progress(cell, progress)`` after every step of distilling, where cells are made in this
-            process. Default: silent.
+            process, and after every network of the baseline ``model``. Default: silent.
         snapshots: save some inputs of each made set at a few steps, for the page.
+        baselines: names of further baselines. ``model`` is a small quantised network in the same bytes, trained on all
+            training data: what to ship where nothing has to be trained. One is measured at each size, and every set
+            of that size is tested against it (``models`` of the result). At a size in items it has the bytes of the
+            smallest set of that size. Default: none.
         **overrides: fields of every protocol, e.g. ``epochs=50``.
 
     Returns:
@@ -122,6 +129,7 @@ def compare(
         raise PotstillError(f"repeats must be a whole number of at least 1, not {repeats!r}; leave it out for one set")
     requested_methods, out = parse_methods(methods, options), Path(out)
     limit = parse_time_limit(time_limit)
+    extra = parse_baselines(baselines)
     grid = Grid(
         sizes=sizes, methods=requested_methods, parametrizations=as_tuple(parametrizations), codecs=as_tuple(codecs),
         repeats=repeats, options=options,
@@ -146,6 +154,9 @@ def compare(
         cells = grid.cells(shared)
         for cell in cells:
             cell.check(splits)
+        with_model = MODEL in extra
+        for model_cell in model_cells(cells) if with_model else ():
+            model_cell.read()  # one that was made otherwise is refused before any work
         runner = resolve_executor(executor)
         is_serial = runner is None or isinstance(runner, Serial)
         make = CellMaker(
@@ -153,10 +164,16 @@ def compare(
             snapshots=snapshots,
         )  # fmt: skip
         results: list[list[Result]] = []
+        models: list[tuple[ModelCell, Result]] | None = [] if with_model else None
         written = b""
         for of_cell in (runner or Serial(torch.get_num_threads())).map(make, cells):
             results.append(of_cell)
-            written = to_json(build_leaderboard(cells, results, splits, repeats))
+            written = to_json(build_leaderboard(cells, results, splits, repeats, models))
             write_atomic(leaderboard_file, written)  # so that a page can show what is there
+        make_model = ModelMaker(splits=splits, executor=runner, progress=progress)
+        for model_cell in model_cells(cells, results) if models is not None else ():
+            models = [*(models or ()), (model_cell, make_model(model_cell))]
+            written = to_json(build_leaderboard(cells, results, splits, repeats, models))
+            write_atomic(leaderboard_file, written)
     leaderboard: dict[str, Any] = json.loads(written)
     return leaderboard

@@ -25,7 +25,7 @@ from potstill.runs.loop import Interrupted, Progress, split_identity
 from potstill.runs.resolve import resolve_run, run_identity
 from potstill.runs.spec import RunIO, RunLimits, RunSpec
 
-__all__ = ["Cell", "CellMaker", "Measure", "Result", "SharedSettings", "Unit", "stem_of", "to_json"]
+__all__ = ["Cell", "CellMaker", "Measure", "Result", "SharedSettings", "Unit", "check_equal", "stem_of", "to_json"]
 
 Unit: TypeAlias = Literal["ipc", "items", "bytes"]
 Result: TypeAlias = Mapping[str, Any] | str
@@ -71,6 +71,11 @@ class Measure:
     overrides: Mapping[str, Any]
     alone: bool = True
     """No other protocol is asked for."""
+
+    @property
+    def students(self) -> int:
+        """Students of each set."""
+        return self.protocol.students if self.seeds is None else self.seeds
 
     @property
     def slug(self) -> str:
@@ -283,9 +288,9 @@ class Cell:
         for measure in self.shared.measures:
             if (card := self.read_scorecard(measure)) is not None:
                 path, settings = self.scorecard_path(measure), card.get("settings")
-                _check_equal(path, settings if isinstance(settings, dict) else {}, self.settings(measure))
+                check_equal(path, settings if isinstance(settings, dict) else {}, self.settings(measure))
                 fingerprint = {"fingerprint": measure.protocol.fingerprint()}
-                _check_equal(path, {"fingerprint": card.get("fingerprint")}, fingerprint)
+                check_equal(path, {"fingerprint": card.get("fingerprint")}, fingerprint)
         if not self.file.exists() and not self.checkpoint.exists():
             return
         spec = self.spec(splits)
@@ -304,12 +309,12 @@ class Cell:
             }  # fmt: skip
             limits = {"steps": None, "time_limit": self.shared.time_limit}
             same = {name: value for name, value in expected.items() if name in found}
-            _check_equal(self.file, found, {**same, **dict.fromkeys(counted, self.amount), "limits": limits})
+            check_equal(self.file, found, {**same, **dict.fromkeys(counted, self.amount), "limits": limits})
         else:
             identity, computed = read_identity(self.checkpoint)
             of, by = split_identity(expected)
-            _check_equal(self.checkpoint, identity, of)
-            _check_equal(self.checkpoint, computed, by if computed else {})
+            check_equal(self.checkpoint, identity, of)
+            check_equal(self.checkpoint, computed, by if computed else {})
 
     def read_scorecard(self, measure: Measure) -> dict[str, Any] | None:
         """Return the existing scorecard.
@@ -344,8 +349,9 @@ def _read_protocol(path: Path) -> str | None:
     return protocol if isinstance(protocol, str) else None
 
 
-def _check_equal(path: Path, stored: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """
+def check_equal(path: Path, stored: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Check that a file was made with the requested settings.
+
     Raises:
         PotstillError: they differ; the message says in what.
     """

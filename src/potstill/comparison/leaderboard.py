@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from potstill.comparison.cells import Cell, Measure, Result
+from potstill.comparison.models import ModelCell
 from potstill.comparison.verdicts import BySet, against, compare_pairs, over_sets, tested
 from potstill.core import Splits
+from potstill.evaluation.model_baseline import MODEL
 from potstill.evaluation.samples import SampleScores
-from potstill.evaluation.statistics import count_answers, summary
+from potstill.evaluation.statistics import count_answers, holm_correction, summary
 from potstill.runs.loop import versions
 from potstill.tasks.metric import Metric
 from potstill.verdicts import judge_leaderboard
@@ -23,10 +25,15 @@ FAIR = (
 """Remark of a leaderboard on its baseline."""
 FAIR_BYTES = "at a size in bytes, random stands for the real samples that fit into them"
 
+FAIR_MODEL = "model is no set but a network of no more bytes"
+FAIR_MODEL_ITEMS = f"{FAIR_MODEL}; at a size in items, than the smallest set of that size"
+
 _LARGE = ("curve", "test_samples")
 """Parts of a scorecard that stay in its own file."""
 
 _Row: TypeAlias = dict[str, Any]
+Models: TypeAlias = Sequence[tuple[ModelCell, Result]]
+"""Models of the same bytes with their measurements, or why there is none."""
 _Cards: TypeAlias = Mapping[int, Mapping[str, Any]]
 """The scorecards of a row, by the number of the set."""
 
@@ -41,13 +48,15 @@ class _MeasuredSet:
 
 
 def build_leaderboard(
-    cells: Sequence[Cell], collected: Iterable[Sequence[Result]], splits: Splits, sets: int
-) -> dict[str, Any]:
+    cells: Sequence[Cell], collected: Iterable[Sequence[Result]], splits: Splits, sets: int,
+    models: Models | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """The leaderboard of the cells that are made so far, the first of ``cells``.
 
     Args:
         made: of each cell that is done the scorecards, one for each protocol.
         sets: of each row, when all is done.
+        models: those measured so far; ``None``: no such baseline was requested.
     """
     done = list(collected)
     entries: dict[str, list[_MeasuredSet]] = {}
@@ -76,13 +85,82 @@ def build_leaderboard(
     rows.sort(key=order)
     tests, verdicts = compare_pairs(rows, scores, sets, metric, samples, single)
     fair = [*([FAIR] if set(units) - {"bytes"} else []), *([FAIR_BYTES] if "bytes" in units else [])]
+    model_rows = [] if models is None else _model_rows(models, cells, rows, scores, sets, metric, samples, single)
+    if models is not None:
+        fair.append(FAIR_MODEL_ITEMS if set(units) - {"bytes"} else FAIR_MODEL)
+    of_models = 0 if models is None else sets * len(sizes) * len(protocols)
+    models_done = sum(len(row["cells"]) for row in model_rows)
     board = {
         "source": splits.train.name, "protocol": protocols[0], "protocols": protocols, "sets": sets,
         "fair": "; ".join(fair), "metric": metric.to_dict, "rows": rows, "test": tested(sets), "tests": tests,
-        "verdicts": verdicts, "done": len(done) * len(protocols), "total": len(cells) * len(protocols),
-        "complete": len(done) == len(cells), "versions": versions(),
+        "verdicts": verdicts, "done": len(done) * len(protocols) + models_done,
+        "total": len(cells) * len(protocols) + of_models,
+        "complete": len(done) == len(cells) and models_done == of_models, "versions": versions(),
+        **({} if models is None else {"models": model_rows}),
     }  # fmt: skip
     return {**board, "verdict": judge_leaderboard(board).to_dict()}
+
+
+def _model_rows(
+    models: Models, cells: Sequence[Cell], rows: Sequence[_Row], scores: Mapping[str, Mapping[int, Sequence[float]]],
+    sets: int, metric: Metric, samples: int, single: Mapping[str, BySet],
+) -> list[_Row]:  # fmt: skip
+    """Return a row for the model of each size and protocol, with the differences of the size's sets from it."""
+    model_rows: list[_Row] = []
+    for unit, amount in dict.fromkeys((cell.unit, cell.amount) for cell, _ in models):
+        for measure in cells[0].shared.measures:
+            of = [
+                (cell, card) for cell, card in models
+                if (cell.unit, cell.amount, cell.students) == (unit, amount, measure.students)
+            ]  # fmt: skip
+            if not of:
+                continue
+            cards = {cell.repeat: card for cell, card in of if not isinstance(card, str)}
+            row: _Row = {
+                "id": f"{MODEL}-{unit}{amount}@{measure.name}", "method": MODEL, "unit": unit, "amount": amount,
+                "protocol": measure.name, "byte_budget": of[0][0].byte_budget,
+                "cells": [_of_model(cell, card) for cell, card in of],
+            }  # fmt: skip
+            if not cards:
+                model_rows.append(row | {"error": next(card for _, card in of if isinstance(card, str))})
+                continue
+            values, its_single = {at: card["values"] for at, card in cards.items()}, _single(cards, MODEL)
+            beside = [r for r in rows if r["id"] in scores and _where(r) == (unit, amount, measure.name)]
+            gaps = [
+                against(scores[r["id"]], values, sets, metric, samples, (single[r["id"]], its_single)) for r in beside
+            ]
+            corrected = holm_correction([gap["p"] for gap in gaps])
+            for rival, p in zip(beside, corrected, strict=True):
+                if rival["method"] == "random" and "difference" not in row:
+                    sides = its_single, single[rival["id"]]
+                    gap = against(values, scores[rival["id"]], sets, metric, samples, sides)
+                    row["difference"] = {**gap, "p_holm": p, "over": rival["id"]}
+            model_rows.append(row | {
+                "network": next(iter(cards.values()))["network"],
+                "networks": list(dict.fromkeys(card["network"] for card in cards.values())),
+                "bytes": max(card["bytes"] for card in cards.values()),
+                "seconds": _mean_of([card["seconds"] for card in cards.values()]),
+                "score": _summed(values, sets, metric, samples, its_single),
+                "differences": [
+                    {"row": r["id"], **gap, "p_holm": p} for r, gap, p in zip(beside, gaps, corrected, strict=True)
+                ],
+            })  # fmt: skip
+    return model_rows
+
+
+def _where(row: Mapping[str, Any]) -> tuple[str, int, str]:
+    return row["unit"], row["amount"], row["protocol"]
+
+
+def _of_model(cell: ModelCell, card: Result) -> dict[str, Any]:
+    """Return the entry of one model in its row."""
+    about = {"set": cell.repeat, "seed": cell.seed}
+    if isinstance(card, str):
+        return about | {"error": card}
+    return about | {
+        "file": cell.file.name, "score": card["score"]["mean"], "students": card["values"], "bytes": card["bytes"],
+        "network": card["network"], "seconds": card["seconds"],
+    }  # fmt: skip
 
 
 def _row(key: str, of: Sequence[_MeasuredSet], cards: _Cards) -> _Row:

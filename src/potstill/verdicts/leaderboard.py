@@ -1,10 +1,11 @@
 """The verdict on a leaderboard: at each size the best distilled set beside the best real samples."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from potstill.tasks.metric import Metric
+from potstill.verdicts.models import format_sizes, joined, judge_models, unit_name
 from potstill.verdicts.verdict import Gap, Kind, Verdict, mapping_of, number_of
 
 __all__ = ["BoardVerdict", "SizeVerdict", "judge_leaderboard"]
@@ -32,7 +33,7 @@ class SizeVerdict:
     @property
     def size(self) -> str:
         """``5 per class``."""
-        return f"{self.amount:,.0f} {_UNITS.get(self.unit, self.unit)}"
+        return f"{self.amount:,.0f} {unit_name(self.unit)}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -43,19 +44,19 @@ class SizeVerdict:
         }  # fmt: skip
 
 
-_UNITS = {"ipc": "per class", "items": "items", "bytes": "bytes"}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoardVerdict:
     """The verdict on a leaderboard as a whole, and at each size."""
 
     overall: Verdict
     sizes: Sequence[SizeVerdict]
+    model: str | None = None
+    """When a model of the same bytes is better to ship, as a sentence; ``None``: none was measured."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        return {**self.overall.to_dict(), "sizes": [size.to_dict() for size in self.sizes]}
+        of_model = {} if self.model is None else {"model": self.model}
+        return {**self.overall.to_dict(), **of_model, "sizes": [size.to_dict() for size in self.sizes]}
 
 
 def judge_leaderboard(board: Mapping[str, Any], selections: Mapping[str, bool] | None = None) -> BoardVerdict:
@@ -81,9 +82,10 @@ def judge_leaderboard(board: Mapping[str, Any], selections: Mapping[str, bool] |
             overall=Verdict(kind="unmeasured", text=nothing, advice="Wait for its first cell."), sizes=[]
         )
     first = [size for size in sizes if size.protocol == sizes[0].protocol]
-    return BoardVerdict(
-        overall=_judge_overall(source, first, as_many=any(size.unit != "bytes" for size in first)), sizes=sizes
-    )
+    overall = _judge_overall(source, first, as_many=any(size.unit != "bytes" for size in first))
+    if (model := judge_models(board, rows, sizes[0].protocol)) is not None:
+        overall = replace(overall, advice=f"{overall.advice} {model}")
+    return BoardVerdict(overall=overall, sizes=sizes, model=model)
 
 
 def _mean(row: Mapping[str, Any]) -> float | None:
@@ -153,13 +155,7 @@ def _gap(distilled_row: Mapping[str, Any], real_row: Mapping[str, Any], tests: S
 
 def _at(sizes: Sequence[SizeVerdict]) -> str:
     """``at 1, 2 and 5 per class``."""
-    if len({size.unit for size in sizes}) > 1:
-        return "at " + _listed([size.size for size in sizes])
-    return f"at {_listed([f'{size.amount:,.0f}' for size in sizes])} {_UNITS.get(sizes[0].unit, sizes[0].unit)}"
-
-
-def _listed(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    return format_sizes([(size.unit, size.amount) for size in sizes])
 
 
 def _judge_overall(source: str, sizes: Sequence[SizeVerdict], *, as_many: bool) -> Verdict:
@@ -226,7 +222,7 @@ def _several(by_kind: Mapping[str, Sequence[SizeVerdict]]) -> str:
         if (sizes := by_kind.get(kind)) is None:
             continue
         names = list(dict.fromkeys(str(size.distilled if kind == "better" else size.real) for size in sizes))
-        who = f" ({_listed(names)})" if kind in ("better", "worse") and len(names) <= 3 else ""
+        who = f" ({joined(names)})" if kind in ("better", "worse") and len(names) <= 3 else ""
         said.append(words.format(_at(sizes)) + who)
     return "; ".join(said)
 

@@ -75,6 +75,9 @@ class Compare(JobOptions, DataCommand):
     """Or several of them."""
     network: Annotated[str | None, optional("NAME")] = None
     """Network to distil and to measure with."""
+    baselines: Annotated[Names | None, optional("NAME,…")] = None
+    """Further baselines. model: at each size a small quantised network in the same bytes, trained on all of DATA, which
+    takes minutes; `potstill plan --baselines model` says how long."""
     snapshots: Flag = False
     """Save some images of each set at a few steps, too: the page shows how they developed."""
     set: Annotated[UseAppendAction[tuple[str, ...]], optional("METHOD.FIELD=VALUE")] = ()
@@ -88,7 +91,7 @@ class Compare(JobOptions, DataCommand):
     option_groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "Size": ("items", "balance"),
         "Methods and their parts": ("parametrizations", "codecs", "set", "seed"),
-        "Protocol": ("protocols", "seeds"),
+        "Protocol": ("protocols", "seeds", "baselines"),
         "Logs and pictures": ("snapshots",),
     }
     examples: ClassVar[tuple[str, ...]] = (
@@ -152,7 +155,7 @@ class Compare(JobOptions, DataCommand):
         from potstill.api.compare import compare
 
         splits = load_data(parsed, self.data, progress, folder_metadata(self.out))
-        arguments = {**self.arguments_for(compare), **parsed.options}
+        arguments = {**self.arguments_for(compare), "baselines": self.baselines or (), **parsed.options}
         board = compare(splits, options=parsed.settings, progress=progress.report_step, **arguments)
         failed = [row["error"] for row in board["rows"] if "scorecard" not in row]
         if len(failed) == len(board["rows"]):
@@ -226,7 +229,8 @@ def leaderboard_blocks(board: Mapping[str, Any]) -> list[Block]:
         "95% interval", "sets" if sets else "n", "items", "bytes", "stored", "seconds",
         f"{metric.difference_unit} over random",
     ]  # fmt: skip
-    cells = [_cells(row, metric, per_class, protocols) for row in rows]
+    shown = _with_models(rows, board.get("models") or (), metric)
+    cells = [_cells(row, metric, per_class, protocols) for row in shown]
     ended = [
         f"{row['method']} at {row['amount']}: {row['scorecard']['outcome']['message']}" for row in rows
         if row.get("scorecard", {}).get("outcome", {}).get("kind") == "not finite"
@@ -240,8 +244,9 @@ def leaderboard_blocks(board: Mapping[str, Any]) -> list[Block]:
     if _has_marks_below_none(rows):
         key += f"\n{BELOW}"
     return [
-        Table(head, cells, [*map(_style, rows)]), key, *ended, *missing,
+        Table(head, cells, [*map(_style, shown)]), key, *ended, *missing,
         *(line for verdict in board["verdicts"] for line in filled(verdict["text"])),
+        *(line for text in [board["verdict"].get("model")] if text for line in filled(text)),
         *filled(f"Tested: {board['test']}."),
         *([f"Fair: {board['fair']}."] if board.get("fair") else []),
     ]  # fmt: skip
@@ -259,10 +264,29 @@ def _has_marks_below_none(rows: Sequence[Mapping[str, Any]]) -> bool:
     return False
 
 
+def _with_models(
+    rows: Sequence[Mapping[str, Any]], models: Sequence[Mapping[str, Any]], metric: "Metric"
+) -> list[Mapping[str, Any]]:
+    """Return the rows with each model in its place among those of its size and protocol, a failed one after them."""
+    shown = list(rows)
+    for model in models:
+        where = [model[key] for key in ("unit", "amount", "protocol")]
+        beside = [n for n, row in enumerate(shown) if [row[key] for key in ("unit", "amount", "protocol")] == where]
+        ahead = [
+            n for n in beside
+            if "score" not in model or ("score" in shown[n] and not metric.better(model["score"]["mean"],
+                                                                                   shown[n]["score"]["mean"]))
+        ]  # fmt: skip
+        shown.insert(1 + max(ahead) if ahead else min(beside, default=len(shown)), model)
+    return shown
+
+
 def _style(row: Mapping[str, Any]) -> str:
     """Return the style of a row on a terminal."""
-    if "scorecard" not in row:
+    if "score" not in row:
         return "red"
+    if "scorecard" not in row:
+        return "cyan"
     return "bold green" if row["best"] else "green" if row["not_told_apart"] else ""
 
 
@@ -273,14 +297,15 @@ def _cells(row: Mapping[str, Any], metric: "Metric", per_class: bool, protocols:
         str(row[key]) for key in ("method", "parametrization", "requested_codec") if row.get(key) is not None
     )
     start = [f"{row['amount']:,}{unit}", *([row["protocol"]] if protocols else [])]
-    if "scorecard" not in row:
+    if "score" not in row:
         return [*start, "", named, "failed", "", "", "", "", "", "", row["error"]]
     score, gap = row["score"], row.get("difference")
-    mark = "*" if row["best"] else "=" if row["not_told_apart"] else ""
+    mark = "*" if row.get("best") else "=" if row.get("not_told_apart") else ""
     return [
         *start, mark, named, metric.format(score["mean"]).replace("%", " %"),
         "" if score["ci95"] is None else " to ".join(map(metric.format, score["ci95"])).replace("%", ""), score["n"],
-        "" if row.get("items") is None else f"{row['items']:,}", f"{row['bytes']:,}", describe_codec(row.get("codec")),
+        "" if row.get("items") is None else f"{row['items']:,}", f"{row['bytes']:,}",
+        row["network"] if "network" in row else describe_codec(row.get("codec")),
         "" if row.get("seconds") is None else f"{row['seconds']:.3g}",
         "" if gap is None else metric.format_difference(gap["mean"]) + _ends(metric, gap["ci95"]),
     ]  # fmt: skip

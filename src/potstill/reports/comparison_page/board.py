@@ -9,7 +9,7 @@ from potstill.errors import PotstillError
 from potstill.reports.entry import Entry
 from potstill.reports.numbers import Estimate, format_count, read_json, to_estimate, to_number
 from potstill.tasks.metric import Metric
-from potstill.verdicts import BoardVerdict, judge_leaderboard
+from potstill.verdicts import MODEL, BoardVerdict, judge_leaderboard
 
 __all__ = ["Board", "Row", "read_board"]
 
@@ -50,10 +50,17 @@ class Row:
     entry: Entry | None = None
     file: str = ""
     problem: str = ""
+    network: str = ""
+    """Description of a model of the same bytes; empty for a set."""
 
     @property
     def metric(self) -> Metric:
         return Metric.from_scorecard(self.scorecard or None)
+
+    @property
+    def is_model(self) -> bool:
+        """True for a network of the same bytes, which is no set."""
+        return self.method == MODEL
 
     @property
     def full(self) -> Estimate | None:
@@ -95,6 +102,8 @@ class Board:
     done: int | None = None
     total: int | None = None
     making: Sequence[str] = ()
+    models: Sequence[Row] = ()
+    """Networks of the same bytes, which are no sets."""
     verdict: BoardVerdict = field(default_factory=lambda: judge_leaderboard({}))
 
     @property
@@ -136,6 +145,7 @@ def read_board(folder: Path, read: Read) -> Board:
     rows = [_with_set(_row(row), folder, read) for row in held["rows"]]
     verdicts = held.get("verdicts")
     verdicts = [v for v in verdicts if isinstance(v, dict)] if isinstance(verdicts, list) else []
+    models = held["models"] if isinstance(held.get("models"), list) else []
     real = {row.id: row.entry.gallery.real for row in rows if row.entry is not None and row.entry.gallery is not None}
     done, total = to_number(held.get("done")), to_number(held.get("total"))
     return Board(
@@ -143,6 +153,7 @@ def read_board(folder: Path, read: Read) -> Board:
         findings=[(_group(v), str(v.get("text") or "")) for v in verdicts], test=str(held.get("test") or ""),
         fair=str(held.get("fair") or ""), done=None if done is None else int(done),
         total=None if total is None else int(total), making=making,
+        models=[_model_row(model) for model in models if isinstance(model, dict)],
         verdict=judge_leaderboard({"source": folder.name, **held}, real),
     )  # fmt: skip
 
@@ -184,6 +195,14 @@ def _row(row: Mapping[str, Any]) -> Row:
         error=str(row.get("error") or ""),
         file=Path(str(row.get("file") or "")).name,
     )
+
+
+def _model_row(model: Mapping[str, Any]) -> Row:
+    """Return the row of a network, whose score stands for a scorecard."""
+    return replace(
+        _row({**model, "method": MODEL}), scorecard={"score": _mapping(model.get("score"))},
+        network=str(model.get("network") or ""), spent=None, measuring=None,
+    )  # fmt: skip
 
 
 def _sum(row: Mapping[str, Any], key: str) -> float | None:

@@ -35,6 +35,8 @@ def _counted(n: float, over: str) -> str:
 def _verdict(row: Row) -> Html:
     if row.score is None:
         return _cell("failed" if row.error else "not measured", 9)
+    if row.is_model:
+        return _cell("no set: a network to ship", 3)
     if row.best:
         return _cell(tag("b", "best"), 0)
     return _cell("not told apart from the best", 1) if row.not_told_apart else _cell("behind the best", 2)
@@ -77,14 +79,26 @@ def _line(row: Row, several: bool, anchors: Mapping[str, str]) -> Html:
         _verdict(row),
         _gap(row),
         _cell(size_value(row.bytes), row.bytes),
-        _cell(describe_codec(row.codec) if row.codec else "—", row.codec),
+        _cell(row.network or (describe_codec(row.codec) if row.codec else "—"), row.network or row.codec),
         _cell(format_count(row.items), row.items),
         _cell(value(format_duration(row.seconds), row.seconds), row.seconds),
     ]
     return tag(
         "tr", *cells, class_="own" if row.best else None, data_id=row.id, data_method=row.method, data_size=row.size,
-        data_protocol=row.protocol, data_top="1" if row.best or row.not_told_apart else "0",
+        data_protocol=row.protocol, data_top="1" if row.best or row.not_told_apart or row.is_model else "0",
     )  # fmt: skip
+
+
+def _with_models(board: Board) -> list[Row]:
+    """Return the rows, and after those of each size and protocol its network of the same bytes."""
+    models = {model.group: model for model in board.models}
+    shown: list[Row] = []
+    for at, row in enumerate(board.rows):
+        shown.append(row)
+        is_last = at + 1 == len(board.rows) or board.rows[at + 1].group != row.group
+        if is_last and row.group in models:
+            shown.append(models[row.group])
+    return shown
 
 
 def leaderboard(board: Board, anchors: Mapping[str, str]) -> list[Html]:
@@ -93,7 +107,7 @@ def leaderboard(board: Board, anchors: Mapping[str, str]) -> list[Html]:
     Args:
         anchors: anchor of a row's set on the page, by the row's id.
     """
-    rows = board.rows
+    rows = _with_models(board)
     protocols = list(dict.fromkeys(row.protocol for row in rows))
     metrics = list(dict.fromkeys((row.metric.column_title, row.metric.difference_unit) for row in board.measured))
     titled, unit = metrics[0] if len(metrics) == 1 else ("score", "difference")
