@@ -82,6 +82,26 @@ def test_a_set_of_the_same_settings_is_adopted(folder: Path) -> None:
     assert (folder / "random-ipc1.safetensors").stat().st_mtime_ns == made
 
 
+def test_a_searched_set_of_real_samples_is_adopted_and_its_seed_and_options_are_compared(folder: Path) -> None:
+    asked: dict[str, Any] = {
+        "methods": ("random", "real"),
+        "codecs": ["uint4"],
+        "options": {"real": {"labels": "hard"}},
+    }
+    found = board(folder, **asked)
+    (file,) = (folder / row["file"] for row in found["rows"] if row["method"] == "real")
+    assert potstill.load(file).metadata["config"]["selection"] != "auto"  # the search chose it
+    made = file.stat().st_mtime_ns
+    assert board(folder, **asked)["rows"] == found["rows"]
+    assert file.stat().st_mtime_ns == made
+    forget_scorecards(folder)
+    with pytest.raises(PotstillError, match=r"config\.teacher_steps was 200 and now is 7"):
+        board(folder, **{**asked, "options": {"real": {"teacher_steps": 7}}})
+    (folder / "random-ipc1-uint4.safetensors").unlink()
+    with pytest.raises(PotstillError, match=r"real-ipc1.*seed was 0 and now is 1"):
+        board(folder, **asked, seed=1)
+
+
 def test_one_student_has_no_interval_and_is_shown_without(folder: Path) -> None:
     from potstill.cli.commands.compare import leaderboard_blocks
     from potstill.cli.text import plain_text

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 from potstill._util.import_from_file import is_file_reference, source_digests
 from potstill.api.distill import run
 from potstill.api.evaluate import evaluate
+from potstill.automl.real import is_searched
 from potstill.core import Method, Splits
 from potstill.core.registry import get_method_class, make_method
 from potstill.dataset_file import Distilled, differences, drop_checkpoint, load, read_identity, write_atomic
@@ -309,12 +310,20 @@ class Cell:
             }  # fmt: skip
             limits = {"steps": None, "time_limit": self.shared.time_limit}
             same = {name: value for name, value in expected.items() if name in found}
+            if is_searched(self.requested_method, self.options):
+                same = self._as_searched(same, found)
             check_equal(self.file, found, {**same, **dict.fromkeys(counted, self.amount), "limits": limits})
-        else:
+        elif not is_searched(self.requested_method, self.options):  # else the run itself compares, after its search
             identity, computed = read_identity(self.checkpoint)
             of, by = split_identity(expected)
             check_equal(self.checkpoint, identity, of)
             check_equal(self.checkpoint, computed, by if computed else {})
+
+    def _as_searched(self, expected: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings of a searched set of real samples: the search chose what was not requested."""
+        free = {"selection", "labels"} - (set(self.options) - {"selection"})
+        config = {name: value for name, value in stored["config"].items() if name in free}
+        return {**expected, "config": {**expected["config"], **config}, "balance": stored["balance"]}
 
     def read_scorecard(self, measure: Measure) -> dict[str, Any] | None:
         """Return the existing scorecard.
