@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import potstill
 from potstill.audit.fairness import audit_fairness, equalised_odds, odds_by_chance
-from potstill.audit.fairness.odds import make_cells
+from potstill.audit.fairness.odds import _resampled, compare_odds, make_cells
 from potstill.cli.main import main
 from potstill.core import Splits
 from potstill.data import TensorSource
@@ -95,18 +95,65 @@ def test_chance_alone_gives_a_gap_and_groups_that_matter_a_larger_one() -> None:
     assert odds_by_chance(blind, found, 0) == chance
 
 
+def test_two_gaps_are_compared_as_by_hand() -> None:
+    labels, groups = torch.arange(240) % 2, torch.arange(240) // 2 % 3
+    found, rng = make_cells(labels, groups), torch.Generator().manual_seed(0)
+    harsh = [(torch.rand(240, generator=rng) < 0.9) & (groups != 1) for _ in range(4)]
+    blind = [torch.rand(240, generator=rng) < 0.9 for _ in range(4)]
+    compared = compare_odds(harsh, blind, found, 0)
+    for size in ("mean", "max"):
+        by_pair = [
+            getattr(equalised_odds(a, found), size) - getattr(equalised_odds(b, found), size)
+            for a, b in zip(harsh, blind, strict=True)
+        ]
+        assert compared[size].mean == pytest.approx(sum(by_pair) / 4)
+        chances = [getattr(odds_by_chance(of, found, 1, draws=200), size) for of in (harsh, blind)]
+        assert compared[size].by_chance == pytest.approx(chances[0] - chances[1], abs=0.03)
+        assert compared[size].side == 1
+    assert compare_odds(blind, harsh, found, 0)["mean"].side == -1
+    assert compare_odds(blind, blind, found, 0)["mean"].ci95 == (0.0, 0.0)
+    assert compare_odds(harsh, blind, found, 0) == compared
+
+
+def test_resampled_test_samples_stay_in_their_cell() -> None:
+    found = cells([0] * 5 + [1] * 7, [0, 0, 1, 1, 2, 0, 0, 1, 1, 1, 1, 2], least=2)
+    at = _resampled(found, torch.Generator().manual_seed(0))
+    sizes = torch.bincount(found.cell[found.cell >= 0])
+    assert torch.equal(torch.bincount(found.cell[at]), sizes)
+    many = torch.cat([_resampled(found, torch.Generator().manual_seed(n)) for n in range(200)])
+    assert set(many.tolist()) == set(torch.where(found.cell >= 0)[0].tolist())
+
+
+def test_less_accurate_students_alone_are_no_bias() -> None:
+    """An attribute that means nothing: the gap of a few samples is larger by chance, at any number of students."""
+    labels, groups = torch.arange(300) % 3, torch.arange(300) // 3 % 2
+    found, rng = make_cells(labels, groups), torch.Generator().manual_seed(0)
+    sides = []
+    for trial in range(40):
+        difficulty = torch.rand(300, generator=rng)  # the same test samples are difficult for all students
+        weak, strong = (
+            [difficulty + 0.2 * torch.rand(300, generator=rng) < part for _ in range(5)] for part in (0.7, 1.08)
+        )
+        gaps = [sum(equalised_odds(right, found).mean for right in of) / 5 for of in (weak, strong)]
+        compared = compare_odds(weak, strong, found, trial)["mean"]
+        assert compared.mean == pytest.approx(gaps[0] - gaps[1])
+        assert compared.by_chance > 0.03
+        sides.append(compared.side)
+    assert sum(side != 0 for side in sides) <= 4
+
+
 def test_a_biased_set_of_unbiased_data_is_found_and_a_balanced_set_of_biased_data_too() -> None:
     fair, biased = patients(0.5), patients(0.95)
     from_biased = random_set(biased)
-    amplified = audit_fairness(from_biased, fair, **QUICK | {"students": 4})
-    assert amplified.sentence.startswith("Distilling amplifies a bias of the data")
+    amplified = audit_fairness(from_biased, fair, **QUICK | {"students": 8})
+    assert amplified.sentence.startswith("The set amplifies a bias of the data, more than as many random real samples")
     assert amplified.values["difference"]["all data"]["mean"]["ci95"][0] > 0
     balanced = random_set(biased, real_weights="attribute")
-    reduced = audit_fairness(balanced, biased, **QUICK | {"students": 4})
-    assert reduced.sentence.startswith("Distilling reduces a bias of the data")
+    reduced = audit_fairness(balanced, biased, **QUICK | {"students": 8})
+    assert reduced.sentence.startswith("The set reduces a bias of the data, more than as many random real samples")
     worst = reduced.values["worst"]
     assert worst["set"][0] > worst["all data"][0]
-    again = audit_fairness(balanced, biased, **QUICK | {"students": 4})
+    again = audit_fairness(balanced, biased, **QUICK | {"students": 8})
     assert again.to_json() | {"seconds": 0} == reduced.to_json() | {"seconds": 0}
 
 
@@ -114,7 +161,7 @@ def test_the_set_of_all_data_changes_nothing() -> None:
     splits = patients(0.8)
     whole = potstill.distill(splits, "random", ipc=80, progress=None)
     audit = audit_fairness(whole, splits, **QUICK | {"students": 3})
-    assert audit.sentence.startswith("No measured change of a bias of the data by distilling")
+    assert audit.sentence.startswith("No change of a bias of the data by the set is shown")
     assert audit.values["difference"]["all data"]["mean"]["mean"] == pytest.approx(0, abs=0.1)
 
 
@@ -175,6 +222,7 @@ def test_the_command_writes_a_part_that_the_page_shows(tmp_path: Path, capsys: p
     assert main([*audit, *quick, "--out", str(said), "--quiet"]) == 0  # the set knows its attribute
     text = " ".join(capsys.readouterr().out.split())  # lines are folded at a width
     assert "mean equalised-odds gap" in text
+    assert "beyond chance" in text
     part = json.loads(said.read_text())["parts"]["fairness"]
     assert set(part["values"]["odds"]) == {"set", "random", "all data"}
     assert {row["value"] for row in part["values"]["by_value"]} == {"f", "m"}

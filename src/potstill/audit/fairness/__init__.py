@@ -1,4 +1,4 @@
-"""Fairness of a set: accuracy by attribute, the equalised-odds gap, and if distilling amplifies a bias of the data."""
+"""Fairness of a set: accuracy by attribute, the equalised-odds gap, and if it amplifies a bias of the data."""
 
 from potstill.audit.fairness.odds import equalised_odds, odds_by_chance
 from potstill.audit.fairness.run import audit_fairness

@@ -9,7 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from potstill.audit.fairness.odds import LEAST, Cells, equalised_odds, make_cells, odds_by_chance
+from potstill.audit.fairness.odds import (
+    LEAST,
+    Cells,
+    OddsComparison,
+    compare_odds,
+    equalised_odds,
+    make_cells,
+    odds_by_chance,
+)
 from potstill.audit.result import Audit, AuditTable
 from potstill.core import Splits
 from potstill.data.attributes import Attribute, get_attribute
@@ -17,7 +25,7 @@ from potstill.dataset_file import Distilled, load
 from potstill.diagnostics import make_bench
 from potstill.diagnostics.bench import Bench, Condition, TrainingData
 from potstill.errors import PotstillError
-from potstill.evaluation.statistics import paired_difference, summary
+from potstill.evaluation.statistics import summary
 from potstill.execution.memory import keep_freed_memory
 from potstill.nn import CustomNetwork, parse_network
 from potstill.runs.arguments import CountCallback, count_callback, progress_context
@@ -53,7 +61,9 @@ def audit_fairness(
     Students of three training sets are tested on the same test samples: the set, as many random real samples with the
     same class shares (another draw for each student), and all training data. The equalised-odds gap of a class is the
     difference of the largest and the smallest true-positive rate among the values of the attribute; its mean and
-    maximum over classes are reported. Nothing is selected by the results.
+    maximum over classes are reported. A set is said to amplify or to reduce a bias of the data where its gap differs
+    from that of all data as measured, and beyond what the accuracies alone do by chance; then it is said whether as
+    many random real samples do that, too. Nothing is selected by the results.
 
     Args:
         distilled: a set, or its path.
@@ -71,8 +81,8 @@ def audit_fairness(
         progress: callback ``progress(name, done, total)``; ``auto``: show it on stderr; ``None``: silent.
 
     Returns:
-        The part ``fairness`` of an audit. ``values`` has ``odds``, ``accuracy``, ``worst`` and ``difference`` by
-        training set.
+        The part ``fairness`` of an audit. ``values`` has ``odds``, ``odds_by_chance``, ``accuracy``, ``worst`` and
+        ``difference`` by training set.
 
     Raises:
         PotstillError: the data have no classes, no test part or no attribute with two values in it, too few test
@@ -124,14 +134,13 @@ def audit_fairness(
         )
     cells = make_cells(bench.eval_source.labels, tested.codes, least)
     with progress_context(progress) as watcher:
-        correct, diverged = _correct_answers(
-            replace(bench, report=count_callback(progress, watcher)), full_steps
-        )  # fmt: skip
+        correct, diverged = _correct_answers(replace(bench, report=count_callback(progress, watcher)), full_steps)
     result = _Result(bench, tested, cells, correct, least)
-    values = result.values()
-    notes = _notes(bench, tested, cells, least, diverged)
+    comparisons = {other: compare_odds(correct["set"], correct[other], cells, seed) for other in ("all data", "random")}
+    values = result.values(comparisons)
+    notes = _notes(bench, tested, cells, least, diverged, full_steps)
     return Audit(
-        part="fairness", sentence=_sentence(values), tables=_tables(values), notes=notes, values=values,
+        part="fairness", sentence=_sentence(values, comparisons), tables=_tables(values), notes=notes, values=values,
         settings={
             "students": students, "steps": steps, "full_steps": full_steps, "lr": bench.protocol.recipe.lr[0],
             "least": least, "network": bench.make.name, "seed": seed, "test_samples": len(bench.eval_source),
@@ -148,9 +157,7 @@ def _correct_answers(bench: Bench, full_steps: int) -> tuple[dict[str, list[Tens
     every = bench.real.fetch(torch.arange(len(bench.real)))
     assert every.y is not None
     whole = TrainingData(x=every.x, y=every.y)
-    full = replace(
-        bench, protocol=bench.protocol.change(steps=(full_steps,)), output_cache={}
-    )  # fmt: skip
+    full = replace(bench, protocol=bench.protocol.change(steps=(full_steps,)), output_cache={})
     outputs = {
         "set": bench.outputs(bench.distilled_condition()),
         "random": bench.outputs(bench.random_condition()),
@@ -180,11 +187,11 @@ class _Result:
         counts = torch.bincount(tested.codes, minlength=len(tested.values)).tolist()
         self.groups = {v: n for v, n in enumerate(counts) if n >= least}
 
-    def values(self) -> dict[str, Any]:
+    def values(self, comparisons: Mapping[str, Mapping[str, OddsComparison]]) -> dict[str, Any]:
         """Return the results as JSON values."""
         n = len(self.tested)
         odds = {name: [equalised_odds(right, self.cells) for right in of] for name, of in self.correct.items()}
-        chance = odds_by_chance(self.correct["all data"], self.cells, self.bench.seed)
+        chance = {name: odds_by_chance(of, self.cells, self.bench.seed) for name, of in self.correct.items()}
         accuracy = {name: self._accuracy(of, torch.arange(n)) for name, of in self.correct.items()}
         by_group = [
             {
@@ -194,23 +201,16 @@ class _Result:
             }
             for group, count in self.groups.items()
         ]  # fmt: skip
-        compared = {
-            other: {
-                size: paired_difference(
-                    [getattr(gap, size) for gap in odds["set"]], [getattr(gap, size) for gap in odds[other]]
-                )
-                for size in ("mean", "max")
-            }
-            for other in ("all data", "random")
-        }
         return {
             "n": len(self.correct["set"]),
             "odds": {
                 name: {size: _summary([getattr(gap, size) for gap in of]) for size in ("mean", "max")}
                 for name, of in odds.items()
             },
-            "odds_by_chance": {"mean": chance.mean, "max": chance.max},
-            "difference": compared,
+            "odds_by_chance": {name: {"mean": gap.mean, "max": gap.max} for name, gap in chance.items()},
+            "difference": {
+                other: {size: found.to_json() for size, found in of.items()} for other, of in comparisons.items()
+            },
             "accuracy": accuracy,
             "by_value": sorted(by_group, key=lambda row: row["set"]["mean"]),
             "worst": {
@@ -230,21 +230,24 @@ def _summary(values: Sequence[float]) -> dict[str, Any]:
     return {**found, "ci95": None if ends is None else [max(0.0, ends[0]), min(1.0, ends[1])]}
 
 
-def _sentence(values: Mapping[str, Any]) -> str:
+def _sentence(values: Mapping[str, Any], comparisons: Mapping[str, Mapping[str, OddsComparison]]) -> str:
     odds = {name: of["mean"]["mean"] for name, of in values["odds"].items()}
-    full, random = (values["difference"][name]["mean"] for name in ("all data", "random"))
-    low, high = full["ci95"] or (-1.0, 1.0)
-    answer = (
-        "Distilling amplifies a bias of the data" if low > 0
-        else "Distilling reduces a bias of the data" if high < 0
-        else "No measured change of a bias of the data by distilling"
-    )  # fmt: skip
+    full, random = (comparisons[name]["mean"] for name in ("all data", "random"))
+    answer = {
+        1: "The set amplifies a bias of the data", -1: "The set reduces a bias of the data",
+        0: "No change of a bias of the data by the set is shown",
+    }[full.side]  # fmt: skip
+    if full.side:
+        more = {0: "and is not told apart from", full.side: "more than", -full.side: "less than"}[random.side]
+        answer += f", {more} as many random real samples"
     worst, group = values["worst"]["set"] or (None, None)
     said = "" if worst is None else f" The worst value is {str(group)[:40]!r}, with an accuracy of {_percent(worst)}."
+    full_gap, random_gap = (_signed(c.to_json()) for c in (full, random))
     return (
         f"{answer}: the mean equalised-odds gap is {_points(odds['set'])} points after training on the set, "
-        f"{_points(odds['all data'])} on all data ({_signed(full)}), and {_points(odds['random'])} on as many random "
-        f"real samples ({_signed(random)} from these to the set).{said}"
+        f"{_points(odds['all data'])} on all data ({full_gap}; {100 * full.by_chance:+.1f} by chance), and "
+        f"{_points(odds['random'])} on as many random real samples ({random_gap} from these to the set; "
+        f"{100 * random.by_chance:+.1f} by chance).{said}"
     )
 
 
@@ -256,28 +259,34 @@ def _tables(values: Mapping[str, Any]) -> list[AuditTable]:
     ]  # fmt: skip
     rows.append(["all", "", *(_interval(values["accuracy"][name], 100) for name in names)])
     more = f", the lowest {_ROWS} of {len(values['by_value'])}" if len(values["by_value"]) > _ROWS else ""
-    odds = [
-        [f"{size} over classes", *(_interval(values["odds"][name][size], 100) for name in names),
-         _points(values["odds_by_chance"][size]),
-         *(_signed(values["difference"][other][size]) for other in ("all data", "random"))]
-        for size in ("mean", "max")
-    ]  # fmt: skip
+    odds = []
+    for size in ("mean", "max"):
+        compared = [values["difference"][other][size] for other in ("all data", "random")]
+        odds += [
+            [f"{size} over classes", *(_interval(values["odds"][name][size], 100) for name in names),
+             *map(_signed, compared)],
+            [f"{size} by chance", *(_points(values["odds_by_chance"][name][size]) for name in names),
+             *(f"{100 * found['by_chance']:+.1f}" for found in compared)],
+            [f"{size} beyond chance", "", "", "", *(_signed(found["beyond_chance"]) for found in compared)],
+        ]  # fmt: skip
     return [
         AuditTable(
             caption=f"Accuracy in percent by value of the attribute{more}", head=["value", *head[1:]], rows=rows
         ),
         AuditTable(
             caption="Equalised-odds gap in points: largest minus smallest rate of right answers among the values",
-            head=["gap", *head[2:], "by chance", "set minus all data", "set minus random"], rows=odds,
+            head=["gap", *head[2:], "set minus all data", "set minus random"], rows=odds,
         ),
     ]  # fmt: skip
 
 
-def _notes(bench: Bench, tested: Attribute, cells: Cells, least: int, diverged: int) -> list[str]:
+def _notes(bench: Bench, tested: Attribute, cells: Cells, least: int, diverged: int, full_steps: int) -> list[str]:
     notes = [
-        f"Intervals of 95 % of the gap are over {bench.students - diverged} students on these "
-        f"{len(bench.eval_source):,} test samples, and of one set. By chance: the gap of all data's students where "
-        "the attribute is shuffled within each class."
+        f"Intervals of 95 % of a gap are over {bench.students - diverged} students on these {len(bench.eval_source):,} "
+        "test samples, those of differences also over test samples; all are of one set. By chance: the attribute is "
+        "shuffled within each class. Of less accurate students this gap is larger, so that a change is shown only "
+        "where both differences exclude 0 on one side.",
+        f"Students of all data had {full_steps:,} updates, the others {bench.protocol.recipe.steps[0]:,}.",
     ]
     if cells.left_out:
         classes = bench.eval_source.classes

@@ -63,7 +63,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "audit fairness": (
             "audit_fairness:AuditFairness",
-            "measure whom a set serves badly, and if distilling amplifies a bias of the data",
+            "measure whom a set serves badly, and if it amplifies a bias of the data",
         ),
     },
     "Look at it and share it": {

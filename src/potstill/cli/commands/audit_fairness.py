@@ -19,7 +19,7 @@ __all__ = ["AuditFairness"]
 
 @dataclass(frozen=True, kw_only=True)
 class AuditFairness(AuditCommand, DataCommand):
-    """Measure whom a set serves badly, and if distilling amplifies a bias of the data.
+    """Measure whom a set serves badly, and if it amplifies a bias of the data.
 
     Students of the set, of as many random real samples and of all data are tested by --attribute (sex, colour,
     hospital): accuracy for each value, and the equalised-odds gap, the difference between values in how often a class
