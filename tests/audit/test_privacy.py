@@ -266,6 +266,25 @@ def test_shadow_runs_find_canaries_that_are_copied_and_go_on_from_files(tmp_path
         audit_privacy(small, few, **{**how, "seed": 3})
 
 
+@pytest.mark.parametrize(
+    "claim",
+    [
+        {"epsilon": math.nan, "delta": 0.0},
+        {"epsilon": "1\x1b[2J"},
+        {"epsilon": True},
+        {"epsilon": 1, "delta": -1},
+        [1],
+        {},
+    ],
+)
+def test_a_claim_of_a_stranger_that_is_no_number_is_none(splits: Splits, claim: Any) -> None:
+    small = potstill.distill(splits, "random", ipc=5, progress=None)
+    small.metadata["privacy"] = claim
+    audit = audit_privacy(small, splits, **FAST)
+    assert "No formal privacy is claimed." in audit.sentence
+    json.dumps(audit.to_json(), allow_nan=False)
+
+
 def test_a_claim_in_the_metadata_stands_beside_the_bound(splits: Splits) -> None:
     small = potstill.distill(splits, "random", ipc=40, progress=None)  # 160 of 500 records
     make = maker_of(small)
@@ -384,3 +403,19 @@ def test_docstring_examples_print_what_they_say(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     names = doctest.testmod(importlib.import_module("potstill.audit.privacy.run"), extraglobs={"potstill": potstill})
     assert (names.attempted, names.failed) == (4, 0)
+
+
+def test_the_command_reads_the_indices_of_a_selection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    potstill.distill("digits", "random", ipc=2, codec="float32", progress=None).save("all.safetensors")
+    assert main(["export", "all.safetensors", "--to", "indices", "--out", "few.safetensors", "--quiet"]) == 0
+    options = ["--data", "digits", "--students", "1", "--updates", "5", "--quiet", "--json"]
+    found = []
+    for file in ("all.safetensors", "few.safetensors"):
+        capsys.readouterr()
+        assert main(["audit", "privacy", file, *options]) == 0
+        found.append(json.loads(capsys.readouterr().out)["values"])
+    assert found[1]["nearest"]["exact"] == 20
+    assert found[0] == found[1]

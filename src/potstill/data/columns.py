@@ -16,6 +16,5 @@ def column_names(source: object) -> tuple[str, ...]:
 
 
 def batch_columns(source: object, index: Int[Tensor, " m"], device: torch.device) -> dict[str, Tensor]:
-    """Return the columns of the samples at ``index``, on ``device``: ``group`` and ``attribute``
-    int64 (m,), ``weight`` float32 (m,)."""
+    """Return the columns of the samples at ``index``, on ``device``: int64 (m,), ``weight`` float32 (m,)."""
     return {name: getattr(source, COLUMNS[name])[index.cpu()].to(device) for name in column_names(source)}

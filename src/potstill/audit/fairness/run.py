@@ -61,9 +61,9 @@ def audit_fairness(
     Students of three training sets are tested on the same test samples: the set, as many random real samples with the
     same class shares (another draw for each student), and all training data. The equalised-odds gap of a class is the
     difference of the largest and the smallest true-positive rate among the values of the attribute; its mean and
-    maximum over classes are reported. A set is said to amplify or to reduce a bias of the data where its gap differs
-    from that of all data as measured, and beyond what the accuracies alone do by chance; then it is said whether as
-    many random real samples do that, too. Nothing is selected by the results.
+    maximum over classes are reported. The sentence calls a bias of the data amplified or reduced where the gap differs
+    from that of all data as measured, and beyond what the accuracies alone do by chance; it then compares the set with
+    as many random real samples. Nothing is selected by the results.
 
     Args:
         distilled: a set, or its path.

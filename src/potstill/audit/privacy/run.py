@@ -1,7 +1,8 @@
 """`potstill.audit.privacy.audit_privacy`, and `audit_epsilon` for sets that are made again with canaries."""
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from potstill.audit.privacy.membership import (
 from potstill.audit.privacy.nearest import ItemNeighbours, find_neighbours, nearest_to_items
 from potstill.audit.privacy.remake import Make, maker_of, starting_records
 from potstill.audit.privacy.shadows import LEAST_SHADOWS, ShadowPlan, lira_scores
-from potstill.audit.privacy.summary import Findings, LabelLeak, summarize
+from potstill.audit.privacy.summary import Claim, Findings, LabelLeak, summarize
 from potstill.audit.result import Audit
 from potstill.core import Splits
 from potstill.data import TensorSource
@@ -40,6 +41,7 @@ from potstill.functional.sampling import sample_distinct
 from potstill.rng import generator
 from potstill.runs.load_data import as_splits, load_as_made, pick_device
 from potstill.uses.continual import Learner
+from potstill.verdicts.verdict import mapping_of, number_of
 
 __all__ = ["CANARIES", "MEMBERS", "audit_epsilon", "audit_privacy"]
 
@@ -134,7 +136,7 @@ def audit_privacy(
     findings = Findings(
         distilled=small, neighbours=neighbours, starts_unknown=starts if isinstance(starts, str) else "",
         labels=_label_leak(small, train, neighbours, start_rows), rates=rates,
-        claimed=small.metadata.get("privacy"),
+        claimed=_claim_of(small.metadata),
     )  # fmt: skip
     if tested is not None and reference is not None:
         say("membership tests", 0, 1)
@@ -222,14 +224,19 @@ def audit_epsilon(
     return bound_epsilon(values[0], plan.included[0], delta=delta, level=level, claimed=epsilon)
 
 
-def _bound(values: dict[str, Tensor], plan: ShadowPlan, claimed: Any) -> EpsilonBound:
+def _claim_of(metadata: Mapping[str, Any]) -> Claim | None:
+    """Return ε and δ that the metadata claim, which may be a stranger's; ``None`` without valid numbers."""
+    claim = mapping_of(metadata.get("privacy"))
+    epsilon, delta = (number_of(claim.get(name, 0.0)) for name in ("epsilon", "delta"))
+    if epsilon is None or delta is None or not 0 < epsilon < math.inf or not 0 <= delta < 1:
+        return None
+    return Claim(epsilon=epsilon, delta=delta)
+
+
+def _bound(values: dict[str, Tensor], plan: ShadowPlan, claimed: Claim | None) -> EpsilonBound:
     """Return the bound by the first run, which is fixed before any is made."""
-    claim = claimed if isinstance(claimed, dict) else {}
-    epsilon, delta = claim.get("epsilon"), claim.get("delta", 0.0)
-    return bound_epsilon(
-        values, plan.included[0], delta=float(delta) if isinstance(delta, int | float) else 0.0, level=LEVEL,
-        claimed=float(epsilon) if isinstance(epsilon, int | float) else None,
-    )  # fmt: skip
+    delta, epsilon = (0.0, None) if claimed is None else (claimed.delta, claimed.epsilon)
+    return bound_epsilon(values, plan.included[0], delta=delta, level=LEVEL, claimed=epsilon)
 
 
 def _read(small: Distilled, data: Any, device: str) -> Splits:

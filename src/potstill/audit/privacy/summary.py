@@ -23,6 +23,14 @@ SMALL_GROUP = 100
 
 
 @dataclass(frozen=True, kw_only=True)
+class Claim:
+    """Differential privacy that the metadata of a set claim."""
+
+    epsilon: float
+    delta: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class LabelLeak:
     """Soft labels that name the class of the record that an item comes from."""
 
@@ -44,8 +52,7 @@ class Findings:
     """Reason why the starts are not known; empty: they are."""
     labels: LabelLeak | None
     rates: Sequence[float]
-    claimed: Any
-    """``privacy`` of the metadata."""
+    claimed: Claim | None
     scores: Sequence[GroupScore] = ()
     groups: Mapping[str, int] = field(default_factory=dict)
     tested: int = 0
@@ -152,15 +159,14 @@ def _figure(score: GroupScore) -> str:
 
 def _epsilon_sentence(findings: Findings) -> str:
     bound = findings.epsilon
-    claim = findings.claimed if isinstance(findings.claimed, Mapping) else {}
     if bound is not None and bound.claimed is not None:
         verdict = "is refuted" if bound.refutes else "is not refuted"
         least = f"ε is at least {bound.bound:.2f} by {bound.canaries:,} canaries"
         return f"The claim ε = {bound.claimed:g} {verdict}: {least}."
     if bound is not None:
         return f"No ε is claimed; it is at least {bound.bound:.2f} by {bound.canaries:,} canaries."
-    if "epsilon" in claim:
-        return f"The file claims ε = {claim['epsilon']}, which was not tested."
+    if findings.claimed is not None:
+        return f"The file claims ε = {findings.claimed.epsilon:g}, which was not tested."
     return "No formal privacy is claimed."
 
 

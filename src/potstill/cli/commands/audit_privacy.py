@@ -65,13 +65,11 @@ class AuditPrivacy(AuditCommand, DataCommand):
     def measure(self, parsed: Parsed, progress: ProgressReporter) -> "Audit":
         from potstill.audit.privacy import audit_privacy
         from potstill.audit.privacy.remake import seconds_of
-        from potstill.dataset_file import Distilled
-        from potstill.errors import PotstillError
+        from potstill.runs.load_data import load_set_and_splits
         from potstill.uses.continual import Learner
 
-        small, _, splits = load_set_and_data(parsed, self.file, self.data, progress)
-        if not isinstance(small, Distilled):
-            raise PotstillError(f"{self.file}: holds the indices of a selection; make a set of them with materialize")
+        given, _, splits = load_set_and_data(parsed, self.file, self.data, progress)
+        small, splits = load_set_and_splits(given, splits, self.device)
         if self.shadows:
             seconds = self.shadows * seconds_of(small)
             estimate = format_estimate_words(seconds)
