@@ -12,7 +12,6 @@ import argparse
 import json
 import math
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from scipy.special import ndtr
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from machine import machine
+from stored_cells import Cells
 
 import potstill
 from potstill.audit.privacy import audit_epsilon, audit_privacy
@@ -114,23 +114,6 @@ def selected(records: TensorSource, seed: int) -> Distilled:
     return potstill.distill(Splits(train=records, test=None), "random", ipc=20, seed=seed, progress=None)
 
 
-class Cells:
-    """Measured values, each a file."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def get(self, name: str, measure: Callable[[], Any]) -> Any:
-        path = self.folder / f"{''.join(c if c.isalnum() else '_' for c in name)}.json"
-        if not path.exists():
-            started = time.process_time()
-            value = {**measure(), "seconds": round(time.process_time() - started, 2)}
-            path.write_text(json.dumps(value))
-            print(name, value["seconds"], "s", value.get("sentence", ""), flush=True)
-        return json.loads(path.read_text())
-
-
 def set_rows(cells: Cells, source: TensorSource, repetitions: int) -> list[dict[str, Any]]:
     """Return a row for each set: items beside records, and each attack on each group of members."""
     rows = []
@@ -147,7 +130,7 @@ def set_rows(cells: Cells, source: TensorSource, repetitions: int) -> list[dict[
                 audit = audit_privacy(small, splits, learner=LEARNER, students=1, seed=r)
                 return {"sentence": audit.sentence, "values": audit.values, "audit_seconds": audit.seconds}
 
-            found.append(cells.get(f"{name} {r}", measure))
+            found.append(cells.get(f"{name} {r}", measure, timed=True))
         rows.append({"set": name, "n": repetitions, "items": items_of(found), "attacks": attacks_of(found),
                      "seconds": summary([f["seconds"] for f in found])})  # fmt: skip
     return rows
@@ -205,7 +188,7 @@ def epsilon_rows(cells: Cells, source: TensorSource, repetitions: int) -> list[d
                 bound = audit_epsilon(make, data, epsilon=CLAIM, delta=DELTA, canaries=CANARIES, seed=r)
                 return bound.to_json()
 
-            found.append(cells.get(f"epsilon {name} {r}", measure))
+            found.append(cells.get(f"epsilon {name} {r}", measure, timed=True))
         rows.append({"way": name, "n": repetitions, "claimed": CLAIM, "delta": DELTA, "canaries": CANARIES,
                      "records": RECORDS, "bounds": [f["bound"] for f in found]})  # fmt: skip
     return rows

@@ -20,6 +20,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from machine import machine
+from stored_cells import Cells
 
 import potstill
 from potstill.core import Splits
@@ -89,28 +90,6 @@ def accuracy(distilled: Distilled, test: TensorSource, seed: int) -> float:
             for at in torch.split(torch.arange(len(test)), 500)
         ]
     return float(torch.cat(right).mean())
-
-
-class Cells:
-    """Measured values, each a file."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def get(self, name: str, measure: Callable[[], Any]) -> Any:
-        path = self.folder / f"{''.join(c if c.isalnum() else '_' for c in name)}.json"
-        if not path.exists():
-            value = measure()
-            path.write_text(json.dumps(value))
-            print(name, json.dumps(value)[:300], flush=True)
-        return json.loads(path.read_text())
-
-    def distilled(self, name: str, make: Callable[[], Distilled]) -> Distilled:
-        path = self.folder / f"{''.join(c if c.isalnum() else '_' for c in name)}.safetensors"
-        if not path.exists():
-            make().save(path)
-        return potstill.load(path)
 
 
 def deletions(cells: Cells, splits: Splits, seeds: int) -> list[dict[str, Any]]:
