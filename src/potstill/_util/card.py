@@ -15,9 +15,11 @@ from potstill._util.card_words import card_words
 from potstill._util.input_limits import check_limit, limits
 from potstill._util.strict_json import parse_json
 
-__all__ = ["CARD", "DETAILS", "card_to_header", "metadata_text", "parse_card"]
+__all__ = ["CARD", "DETAILS", "FORMAT", "INDEX_FORMAT", "card_to_header", "metadata_text", "parse_card"]
 
 CARD, DETAILS = "card", "details"
+FORMAT, INDEX_FORMAT = "potstill/3", "potstill-selection/3"
+"""Formats of a set, and of the indices of a selection alone."""
 _READABLE = (
     ("format",), ("method",), ("source", "name"), ("input", "kind"), ("input", "shape"), ("codec", "name"),
     ("versions", "potstill"), ("seed",), ("classes",), ("decoder",), ("normalization", "mean"),

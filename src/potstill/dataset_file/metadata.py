@@ -8,7 +8,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from potstill._util.card import CARD, parse_card
+from potstill._util.card import CARD, FORMAT, INDEX_FORMAT, parse_card
 from potstill.core import InputSpec, Task
 from potstill.core.registry import names, resolve
 from potstill.errors import PotstillError
@@ -28,9 +28,6 @@ __all__ = [
     "to_json",
 ]  # fmt: skip
 
-FORMAT = "potstill/3"
-INDEX_FORMAT = "potstill-selection/3"
-"""Format of a selection that is stored without its inputs."""
 _KEYS: dict[str, type] = {
     "method": str, "config": dict, "seed": int, "ipc": int, "classes": list, "input": dict, "normalization": dict,
     "training": dict, "source": dict, "outcome": dict, "bytes": dict, "cost": dict, "versions": dict,

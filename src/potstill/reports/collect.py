@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from potstill._util.card import CARD, parse_card
+from potstill._util.card import CARD, FORMAT, INDEX_FORMAT, parse_card
 from potstill._util.run_record import join_record, read_record
 from potstill.errors import PotstillError
 from potstill.reports.audit import is_audit
@@ -26,7 +26,6 @@ __all__ = ["ReadArrays", "collect", "read_set"]
 
 _MOST_ITEMS = 48
 """Maximum number of displayed items of a set without classes."""
-FORMAT = "potstill/3"
 ReadArrays: TypeAlias = Callable[[Path], Mapping[str, np.ndarray]]
 """The arrays of a file: ``inputs`` in data units, ``labels``, and where there are any ``weights`` and ``index``.
 
@@ -52,6 +51,11 @@ def _card(path: Path, metadata: Mapping[str, str] | None) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise PotstillError(f"{path}: its metadata is not valid JSON ({_line(error)}); distil it again") from error
     written = card.get("format") if isinstance(card, dict) else None
+    if written == INDEX_FORMAT:
+        raise PotstillError(
+            f"{path}: holds the indices of a selection and not its samples; put them together with the data first: "
+            "potstill materialize FILE --data DATA --out SET.safetensors"
+        )
     if written != FORMAT:
         raise PotstillError(
             f"{path}: its format is {written!r}, but this Potstill reads {FORMAT}; update Potstill or distil it again"
@@ -261,11 +265,12 @@ def _files(path: Path) -> list[Path]:
 
 
 def _foreign(path: Path) -> bool:
-    """Return True for a safetensors file that is no set: a checkpoint, a network's weights."""
+    """Return True for a safetensors file that is no set: a checkpoint, a network's weights, indices alone."""
     try:
         with safe_open(path, framework="np") as file:
-            return "card" not in (file.metadata() or {})
-    except (SafetensorError, OSError):
+            metadata = file.metadata() or {}
+        return CARD not in metadata or parse_card(metadata).get("format") == INDEX_FORMAT
+    except (SafetensorError, OSError, PotstillError, ValueError, AttributeError):
         return False  # a damaged file is reported, not passed over
 
 

@@ -24,7 +24,7 @@ class AuditPrivacy(AuditCommand, DataCommand):
     """Measure what a set gives away of the records that it was made of.
 
     First, in seconds: items that are near copies of a training record, or nearest to the one that they started from.
-    Then, without any model, if members can be distinguished from held-out records of the test part: those that items
+    Then, by the set alone, if members can be distinguished from held-out records of the test part: those that items
     started from, and all others. --shadows makes the set again on other records: likelihood ratios of canaries, and a
     lower bound of ε beside the one that the file claims.
     """
