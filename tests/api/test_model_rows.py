@@ -252,7 +252,7 @@ def test_auto_without_it_names_the_option_and_keeps_its_bits(three_steps: None) 
     plain = potstill.distill(only_train(), "auto", time_limit="1h", **ASKED)
     assert plain.choice is not None
     assert plain.choice["model"] is None
-    assert "`--baselines model` tries one (`baselines` in Python)" in plain.choice["text"]
+    assert '`baselines="model"` tries one' in plain.choice["text"]
     assert "baselines" not in plain.choice["repeat"]
 
 

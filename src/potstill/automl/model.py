@@ -96,7 +96,7 @@ def unasked_sentence(train: Source) -> str | None:
         return None
     return (
         "A network in few bits of the same bytes may be better to ship than a set, which is for training other "
-        "networks: `--baselines model` tries one (`baselines` in Python)"
+        'networks: `baselines="model"` tries one'
     )
 
 
