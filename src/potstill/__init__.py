@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from potstill.api.report import report
     from potstill.api.scaling import scaling
     from potstill.api.score import score
+    from potstill.api.sign import sign
     from potstill.api.verify import verify
     from potstill.core import Budget, Splits
     from potstill.data import TensorSource, holdout
@@ -64,6 +65,7 @@ _HOMES = {
     "run": "potstill.api.distill",
     "scaling": "potstill.api.scaling",
     "score": "potstill.api.score",
+    "sign": "potstill.api.sign",
     "verify": "potstill.api.verify",
 }
 
@@ -102,6 +104,7 @@ __all__ = [
     "run",
     "scaling",
     "score",
+    "sign",
     "verify",
 ]
 

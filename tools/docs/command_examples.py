@@ -47,6 +47,7 @@ EXAMPLES = (
     "potstill report comparison --out comparison.html",
     "potstill inspect small.safetensors",
     "potstill verify small.safetensors comparison",
+    "potstill sign small.safetensors --new-key owner.pem",
     "potstill export small.safetensors --to png --out pictures",
     "potstill distill digits --method herding --ipc 1 --out chosen.safetensors",
     "potstill export chosen.safetensors --to indices --out indices.safetensors",

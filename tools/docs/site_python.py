@@ -13,7 +13,7 @@ __all__ = ["COMMANDS", "GROUPS", "RELATED", "python_pages"]
 GROUPS: dict[str, tuple[str, ...]] = {
     "Make a set": ("distill", "run", "plan", "label", "import_set", "concat"),
     "Measure": ("evaluate", "compare", "scaling", "score", "diagnose"),
-    "Look and share": ("load", "inspect", "verify", "report", "export", "materialize"),
+    "Look and share": ("load", "inspect", "verify", "sign", "report", "export", "materialize"),
     "Data": ("load_data", "holdout", "limited", "Splits", "TensorSource"),
     "Values": (
         "Distilled",
@@ -44,7 +44,8 @@ RELATED: dict[str, tuple[str, ...]] = {
     "diagnose": ("evaluate", "report"),
     "load": ("Distilled", "inspect", "evaluate"),
     "inspect": ("load", "verify", "report"),
-    "verify": ("inspect", "load"),
+    "verify": ("inspect", "load", "sign"),
+    "sign": ("verify", "load"),
     "report": ("compare", "evaluate", "inspect"),
     "export": ("materialize", "load"),
     "materialize": ("export", "score"),

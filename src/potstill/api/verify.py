@@ -17,6 +17,7 @@ from potstill.dataset_file.files import DIGEST, os_error_text, parse_json, read_
 from potstill.dataset_file.memmap_safetensors import verify_digest
 from potstill.dataset_file.scores import read_scores
 from potstill.dataset_file.selection import is_index_file, read_indices
+from potstill.dataset_file.signature import SIGNATURE_SUFFIX, check_signature, parse_public_key, signature_path
 from potstill.errors import PotstillError
 from potstill.labels.teacher_file import open_labels
 from potstill.pretraining.cache_keys import matches_key
@@ -26,6 +27,8 @@ __all__ = ["Verdict", "verify", "verify_file"]
 
 MAX_BYTES = 2**48
 """Bytes of a text that is read: a leaderboard with curves is a few MB."""
+_SIGNED = ("distilled set", "selection")
+"""Kinds of file in a folder that a key must have signed."""
 _LIBRARY = re.compile(r".*-([0-9a-f]{64})\.so")
 
 
@@ -42,27 +45,32 @@ class Verdict:
     about: str = ""
     """Contents, in a few words."""
     problem: str = ""
-    """Why it is not whole; "" where it is."""
+    """Why it is not whole, or not signed as required; "" where it is."""
+    signed_by: str = ""
+    """Public key of a signature beside it that was checked, in hexadecimal digits; "" where there is none."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
         return asdict(self)
 
 
-def verify(path: str | Path) -> list[Verdict]:
+def verify(path: str | Path, *, key: str | Path | None = None) -> list[Verdict]:
     """Return a verdict for a file, or one for each file of Potstill's in a folder and below, in the order of names.
 
     All bytes are read and none is run. Links in a folder are not followed, and hidden files (what is being written) are
-    left out.
+    left out. A signature beside a file, as `potstill.sign` writes it, must be of this file.
 
     Args:
         path: a file or a folder.
+        key: public key that must have signed the file, or each set in the folder: a PEM file, or 64 hexadecimal digits.
+            Needs the extra ``potstill[provenance]``.
 
     Returns:
-        Verdicts with ``path``, ``kind``, ``bytes``, ``about``, and ``problem``, which is empty where a file is whole.
+        Verdicts with ``path``, ``kind``, ``bytes``, ``about``, ``signed_by``, and ``problem``, which is empty where a
+        file is whole.
 
     Raises:
-        PotstillError: there is nothing at ``path``.
+        PotstillError: there is nothing at ``path``, or ``key`` is no public Ed25519 key.
 
     Examples:
         >>> small = potstill.distill("digits", "herding", ipc=1, progress=None, out="small.safetensors")
@@ -70,11 +78,11 @@ def verify(path: str | Path) -> list[Verdict]:
         ...     print(verdict.kind, verdict.about, verdict.problem or "whole", sep=", ")
         distilled set, 10 inputs of digits by herding, whole
     """
-    path = Path(path)
+    path, public = Path(path), None if key is None else parse_public_key(key)
     if not path.is_dir():
         if not path.exists():
             raise PotstillError(f"{path}: no such file or folder; check the path")
-        return [verify_file(path)]
+        return [verify_file(path, public=public, required=public is not None)]
     inside = [
         file
         for file in sorted(path.rglob("*"))
@@ -82,21 +90,39 @@ def verify(path: str | Path) -> list[Verdict]:
         and file.is_file()
         and not any(part.startswith(".") for part in file.relative_to(path).parts)
     ]
-    return [verdict for verdict in map(verify_file, inside) if verdict.kind]
+    return [verdict for file in inside if (verdict := verify_file(file, public=public)).kind]
 
 
-def verify_file(path: str | Path) -> Verdict:
-    """Return the kind of one file, and its damage."""
+def verify_file(path: str | Path, *, public: str | None = None, required: bool = False, signed: bool = True) -> Verdict:
+    """Return the kind of one file, and its damage.
+
+    Args:
+        path: the file.
+        public: digits of the public key that must have signed a set.
+        required: that key must have signed the file, whatever its kind.
+        signed: look for a signature beside the file.
+    """
     path = Path(path)
     verdict = Verdict(path=str(path), kind="", bytes=0, sealed=False)
     try:
         verdict = replace(verdict, bytes=path.stat().st_size)
         kind, sealed, check = _recognised(path)
         verdict = replace(verdict, kind=kind, sealed=sealed)
-        return replace(verdict, about=check()) if kind else replace(verdict, problem="not a file that Potstill writes")
+        if not kind:
+            return replace(verdict, problem="not a file that Potstill writes")
+        verdict = replace(verdict, about=check())
+        return _with_signature(verdict, path, public, required) if signed else verdict
     except (PotstillError, OSError) as error:
         reason_text = os_error_text(error) if isinstance(error, OSError) else str(error).removeprefix(f"{path}: ")
         return replace(verdict, kind=verdict.kind or "unreadable", problem=reason_text)
+
+
+def _with_signature(verdict: Verdict, path: Path, public: str | None, required: bool) -> Verdict:
+    """Return the verdict with the signer of the file, or with the problem that it has no signature."""
+    signature = check_signature(path, public)
+    if signature is None and public is not None and (required or verdict.kind in _SIGNED):
+        return replace(verdict, problem=f"not signed: there is no {signature_path(path).name} beside it")
+    return replace(verdict, signed_by=signature.public_key) if signature and signature.checked else verdict
 
 
 def _recognised(path: Path) -> tuple[str, bool, Callable[[], str]]:
@@ -201,6 +227,8 @@ def _json(path: Path) -> tuple[str, bool, Callable[[], str]]:
         raise PotstillError(f"not JSON that is whole ({str(error)[:80]}); make it again") from error
     if not isinstance(found, dict):
         return "", False, str
+    if path.name.endswith(SIGNATURE_SUFFIX):
+        return "signature", True, lambda: _signature(path)
     if {"what", "result"} <= found.keys():
         return "accuracy on the full data", "sha256" in found, lambda: _result(path, found)
     if is_record(found):
@@ -210,6 +238,15 @@ def _json(path: Path) -> tuple[str, bool, Callable[[], str]]:
     if "accuracy" in found and "protocol" in found:
         return "scorecard", False, str
     return "", False, str
+
+
+def _signature(path: Path) -> str:
+    file = path.with_name(path.name.removesuffix(SIGNATURE_SUFFIX))
+    if not file.is_file():
+        raise PotstillError(f"{file.name}, which it is the signature of, is not beside it; get both")
+    found = check_signature(file)
+    assert found is not None
+    return f"of {file.name} by {found.public_key[:16]}…{'' if found.checked else ', not checked'}"
 
 
 def _history(path: Path) -> str:

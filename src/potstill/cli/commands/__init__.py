@@ -65,6 +65,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             "audit_fairness:AuditFairness",
             "measure whom a set serves badly, and if it amplifies a bias of the data",
         ),
+        "sign": ("sign:Sign", "sign files by a key, so that others can verify whom they are from"),
     },
     "Look at it and share it": {
         "report": ("report:Report", "make one page of scorecards, leaderboards and images"),

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from tyro.conf import Positional, arg
 
@@ -23,11 +23,16 @@ __all__ = ["Cache", "Verify"]
 class Verify(Command):
     """Check that files are complete: read all of each, compare it with its hash, and run nothing in it.
 
-    Of a folder: every file of Potstill in it and below. Exit status 1 where one is damaged.
+    Of a folder: every file of Potstill in it and below. Exit status 1 where one is damaged. A signature beside a file,
+    as `potstill sign` writes it, must be of this file; with --key, and by this key.
     """
 
     paths: Annotated[Positional[tuple[Path, ...]], arg(metavar="DIR|FILE ...", help_behavior_hint="(at least one)")]
     """Files, or folders to look through."""
+    key: Annotated[str | None, optional("PUBLIC.pem")] = None
+    """Public key that must have signed the files, and the sets in the folders: a PEM file, or 64 hexadecimal digits."""
+
+    examples: ClassVar[tuple[str, ...]] = ("potstill verify small.safetensors --key owner.pub.pem",)
 
     def check(self) -> None:
         if not self.paths:
@@ -36,7 +41,7 @@ class Verify(Command):
     def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
         from potstill.api.verify import verify
 
-        return _verdicts([verdict for path in self.paths for verdict in verify(path)])
+        return _verdicts([verdict for path in self.paths for verdict in verify(path, key=self.key)], self.key)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,12 +99,14 @@ class Cache(Command):
         return Answer(value, [f"{cache_dir()}: {sum(row.bytes for row in rows):,} bytes", text])
 
 
-def _verdicts(verdicts: "Sequence[Verdict]") -> Answer:
+def _verdicts(verdicts: "Sequence[Verdict]", key: str | None = None) -> Answer:
     """Return one line a file, and a failure where one is damaged."""
+    compared = ", which nobody compared: give --key" if key is None else ""
     broken = [v for v in verdicts if v.problem]
     lines = [
         f"{'NOT WHOLE' if v.problem else 'whole':<9}  {v.path}: {v.kind or 'unknown'}"
         + f"{'' if not v.about else f', {v.about}'}{'' if v.sealed or v.problem else ' (it says no hash)'}"
+        + (f", signed by {v.signed_by[:16]}…{compared}" if v.signed_by else "")
         + (f": {v.problem}" if v.problem else "")
         for v in verdicts
     ]
