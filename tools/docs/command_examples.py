@@ -47,7 +47,6 @@ EXAMPLES = (
     "potstill report comparison --out comparison.html",
     "potstill inspect small.safetensors",
     "potstill verify small.safetensors comparison",
-    "potstill sign small.safetensors --new-key owner.pem",
     "potstill export small.safetensors --to png --out pictures",
     "potstill distill digits --method herding --ipc 1 --out chosen.safetensors",
     "potstill export chosen.safetensors --to indices --out indices.safetensors",
@@ -70,9 +69,10 @@ NOT_RUN = {
     "serve": "potstill serve comparison",
     "select-detection": "potstill select-detection annotations.json --n 500 --out chosen.json",
     "demo": "potstill demo",
+    "sign": "potstill sign small.safetensors --key owner.pem",
     "audit fairness": "potstill audit fairness small.safetensors --data patients.csv --attribute sex",
 }
-"""Examples of commands that need files from elsewhere, do not end, or take minutes."""
+"""Examples of commands that need files from elsewhere, do not end, or take minutes, or never print the same twice."""
 
 
 @contextlib.contextmanager
