@@ -46,7 +46,7 @@ class Signature:
     file: str
     """Name that the file had when it was signed."""
     public_key: str
-    """Of the signer, in hexadecimal digits."""
+    """Public key of the signer, in hexadecimal digits."""
     checked: bool
     """False where the package for it is missing: the hash alone was compared."""
 
@@ -335,7 +335,6 @@ def _serialization() -> Any:
 
 
 def _unsupported() -> type[Exception]:
-    found: type[Exception] = import_optional(
-        "cryptography.exceptions", "a signature", "provenance"
-    ).UnsupportedAlgorithm
-    return found
+    exceptions = import_optional("cryptography.exceptions", "a signature", "provenance")
+    unsupported: type[Exception] = exceptions.UnsupportedAlgorithm
+    return unsupported
