@@ -16,6 +16,8 @@ from potstill.dataset_file.scores import Scores
 from potstill.errors import PotstillError
 from potstill.execution import Executor
 from potstill.execution.memory import return_freed_memory
+from potstill.private.distil import distil_privately
+from potstill.private.options import PrivateOption
 from potstill.runs.arguments import StepCallback, progress_context
 from potstill.runs.fill import fill_bytes
 from potstill.runs.loggers import LogOption
@@ -62,6 +64,7 @@ def distill(
     log: LogOption = None,
     snapshots: str | Path | None = None,
     class_shards: int | None = None,
+    private: PrivateOption = None,
     out: str | Path | None = None,
     force: bool = False,
     **options: Any,
@@ -139,6 +142,10 @@ def distill(
             checkpoint of its own in the folder ``checkpoint`` (docs/guides/resume.md). For methods whose objective is a
             sum over classes, whose bits then depend on the number of groups, in the order of sums; and for RDED and
             recoveries, whose bits do not. Default: one job.
+        private: formal privacy of the whole file: ``epsilon=1,delta=1e-5``, with ``cells``, ``labeller``, ``steps`` and
+            ``public``; a mapping, or a `potstill.private.options.PrivateOptions` (docs/guides/private-sets.md). The
+            data are seen as sums with noise alone, and options that would read them otherwise are refused. Default: no
+            formal privacy.
         out: file that the set is also written to, ``….safetensors``. A set of this same run is replaced; with
             ``resume`` and without a checkpoint it is returned. Default: none.
         force: replace what is at ``out``, but never a file that is read.
@@ -166,7 +173,7 @@ def distill(
         network=network, parametrization=parametrization, labels=labels, augment=augment, zca=zca,
         real_weights=real_weights, codec=codec,
         device=device, scores=scores, networks=networks, experts=experts, initial=initial, class_shards=class_shards,
-        options=options,
+        private=private, options=options,
     )  # fmt: skip
     limits = RunLimits(
         steps=steps, time_limit=time_limit, checkpoint_every=checkpoint_every,
@@ -175,7 +182,7 @@ def distill(
         progress=progress, preparing=preparing, log=log, executor=executor, checkpoint=checkpoint, resume=resume,
         snapshots=snapshots, out=out, force=force, command=command,
     )  # fmt: skip
-    if method is None:
+    if method is None and private is None:
         spec = replace(spec, method=default_method(spec, limits, io))
     return run(spec, limits, io)
 
@@ -209,6 +216,8 @@ def run(spec: RunSpec, limits: RunLimits | None = None, io: RunIO | None = None)
     check_side_file(checkpoint, spec.inputs, "checkpoint")
     check_side_file(io.snapshots, spec.inputs, "film")
     with progress_context(io.progress) as reporter:
+        if spec.private is not None:
+            return distil_privately(spec, limits, io, reporter, output)
         if spec.method == "auto":
             return distil_automatically(spec, limits, io, reporter, output)
         if is_searched(spec.method, spec.options):

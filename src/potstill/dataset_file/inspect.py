@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from potstill._util.preset_words import describe_preset, recipe_name
+from potstill._util.privacy_words import describe_coverage, describe_privacy
 from potstill.core import Inputs
 from potstill.core.nested import named_tensors
 from potstill.dataset_file.dataset import Distilled, format_shape
@@ -142,6 +143,13 @@ def _setting_lines(metadata: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _privacy_lines(metadata: dict[str, Any]) -> list[str]:
+    """Return a line of the claim, and one for what ε covers, what is public and what was not done."""
+    covered = describe_coverage(metadata)
+    lines = [f"privacy     {_escape(describe_privacy(metadata), 200)}"]
+    return lines + [f"            {_escape(how, 24)}: {_escape(what, 300)}" for how, what in covered.items()]
+
+
 def describe(summary: dict[str, Any]) -> str:
     """Return the lines for people of what ``inspect`` returned."""
     metadata = summary["metadata"]
@@ -170,7 +178,8 @@ def describe(summary: dict[str, Any]) -> str:
         *_setting_lines(metadata),
         f"kind        {summary['kind']}{selection}",
         f"source      {_escape(source.get('name'))}, {f'{samples:,}' if samples is not None else 'unknown'} samples, "
-        f"hash {_escape(source.get('hash'), 13)}",
+        + ("no hash" if source.get("hash") is None else f"hash {_escape(source.get('hash'), 13)}"),
+        *_privacy_lines(metadata),
         *([f"columns     {columns}"] if columns else []),
         *([f"images      {mirrored}"] if mirrored else []),
         *_weight_lines(summary["weights"]),

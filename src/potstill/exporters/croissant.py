@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from potstill._util.html import plain_line
+from potstill._util.privacy_words import describe_privacy, privacy_claim
 from potstill.dataset_file.dataset import Distilled
 
 __all__ = ["croissant"]
@@ -82,6 +83,8 @@ def _responsible_ai(distilled: Distilled, source: str, method: str) -> dict[str,
     else:
         collected = f"Inputs optimised or computed by {method} from {source}; none was observed."
         sensitive = f"What {source} holds of persons may show in it; no privacy is promised."
+        if privacy_claim(card) is not None:
+            sensitive = f"Differential privacy of one record of {source}: {plain_line(describe_privacy(card))}."
     prepared = f"Inputs are in data units ({plain_line(distilled.input.units)})."
     if not distilled.input.parts:
         mean, std = _format_values(n["mean"]), _format_values(n["std"])

@@ -20,6 +20,7 @@ from potstill._util.html import plain_line
 from potstill._util.optional import import_optional
 from potstill._util.outputs import history_path
 from potstill._util.preset_words import describe_preset
+from potstill._util.privacy_words import describe_privacy, privacy_claim
 from potstill.dataset_file.dataset import Distilled, format_shape
 from potstill.dataset_file.files import write_atomic
 from potstill.dataset_file.folders import write_folder
@@ -184,10 +185,18 @@ def _page(distilled: Distilled, columns: Sequence[str], license: str | None, pla
 
 - It was made to train models of one kind on one task. Nothing says that it serves for another, for tests, or for
   statistics of the data that it was made of.
-- It promises no privacy: {traces}.
+- {_privacy(card, traces)}
 - Whatever is unfair or wrong in the source may be so here, and rare cases are the first that so few rows leave out.
 - Compare it with as many bytes of real samples: `potstill evaluate {SET_FILE} --data DATA` does.
 """
+
+
+def _privacy(card: Mapping[str, Any], traces: str) -> str:
+    if privacy_claim(card) is None:
+        return f"It promises no privacy: {traces}."
+    return (
+        f"It is differentially private with {_escape(describe_privacy(card))}; that covers the file, and no other use."
+    )
 
 
 def _facts(distilled: Distilled) -> Iterable[tuple[str, str]]:

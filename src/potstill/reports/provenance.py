@@ -5,6 +5,7 @@ from typing import Any
 
 from potstill._util.html import Html, join_html, tag
 from potstill._util.preset_words import describe_preset, recipe_name
+from potstill._util.privacy_words import describe_coverage, describe_privacy
 from potstill.reports.entry import Entry
 from potstill.reports.figures import bar
 from potstill.reports.numbers import format_count, format_duration, format_percent, format_size, to_number
@@ -112,6 +113,8 @@ def provenance(entry: Entry) -> list[Html] | None:
         "Real data": tag("bdi", entry.source) if entry.source else "",
         "Real samples": format_count(entry.samples) if entry.samples is not None else "",
         "Hash of the real data": tag("code", str(source["hash"])) if source.get("hash") else "",
+        "Privacy": tag("bdi", describe_privacy(card)) if card else "",
+        **{f"Privacy, {how}": tag("bdi", what) for how, what in describe_coverage(card).items()},
         "Notes of the loader": " ".join(map(str, notes)) if isinstance(notes, list | tuple) else "",
         "Method": tag("bdi", entry.method) if card.get("method") else "",
         "Settings": _settings(entry),

@@ -120,6 +120,8 @@ def resolve_run(spec: RunSpec, limits: RunLimits | None = None) -> ResolvedRun:
     Raises:
         PotstillError: a choice does not exist, does not fit together with others, or does not suit the data.
     """
+    if spec.private is not None:
+        raise PotstillError("only `potstill.distill` makes private sets; leave private out here, or call that")
     keep_freed_memory()
     preset = parse_preset(spec.preset, spec.method, None if limits is None else limits.steps)
     scores = read_scores(spec.scores) if isinstance(spec.scores, str | Path) else spec.scores

@@ -207,7 +207,7 @@ class _Execution:
         else:
             wanted = required_assets(run.method, problem)
         if not wanted:
-            return problem.with_assets(stored), spent
+            return problem.with_assets({**problem.assets, **stored}), spent
         started = time.monotonic()
         advice = advise_shorter_run(run.preset, run.method, prepares=True)
         reporter.begin("preparation", advice)

@@ -14,6 +14,7 @@ from potstill.dataset_file.scores import Scores
 from potstill.errors import PotstillError
 from potstill.execution import Executor
 from potstill.nn import CustomNetwork
+from potstill.private.options import PrivateOption, parse_private
 from potstill.runs.arguments import StepCallback, parse_duration, parse_preset, parse_size_budget, parse_time_limit
 from potstill.runs.loggers import LogOption
 from potstill.runs.real_weights import parse_real_weights
@@ -85,6 +86,8 @@ class RunSpec:
     """A distilled set, or its path, whose inputs the optimisation starts from, matched by class name."""
     class_shards: int | None = None
     """Number of groups of classes that are distilled as separate jobs; ``None``: one job."""
+    private: PrivateOption = None
+    """ε, δ and more of a set with formal privacy, such as ``epsilon=1,delta=1e-5``; ``None``: no formal privacy."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the method by name."""
 
@@ -96,6 +99,7 @@ class RunSpec:
                 f"{' without one' if self.bytes is None else ''}; leave it out"
             )
         parse_real_weights(self.real_weights)
+        parse_private(self.private)
         if self.method != "auto":
             parse_preset(self.preset, self.method)
 

@@ -28,8 +28,9 @@ Make: TypeAlias = Callable[[TensorSource, int], Distilled]
 _SAME = 0.01
 """Part of the usual gap within which a starting item is the record itself: rounding of its normalization."""
 _UNREPEATABLE = {
-    "initial": "started from another set", "own_files": "used code of its own", "privacy": "was made with noise",
-    "deletion": "was joined from units", "parts": "was joined from others",
+    "initial": "started from another set", "own_files": "used code of its own",
+    "privacy": "has formal privacy, and to make it again spends its ε again", "deletion": "was joined from units",
+    "parts": "was joined from others",
 }  # fmt: skip
 """Entries of metadata that a run without what they name would not repeat."""
 

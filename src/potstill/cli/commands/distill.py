@@ -30,7 +30,7 @@ __all__ = ["Distill", "RunOptions"]
 
 OF_ONE_METHOD = frozenset({
     "steps", "preset", "parametrization", "labels", "augment", "zca", "real_weights", "scores", "networks", "initial",
-    "init", "experts", "log", "snapshots", "class_shards", "checkpoint_every", "profile_steps",
+    "init", "experts", "log", "snapshots", "class_shards", "checkpoint_every", "profile_steps", "private",
 })  # fmt: skip
 """Options that go with a named method, and not with ``auto``."""
 OF_AUTO = frozenset({"candidates", "validation", "students", "confirm", "student_steps", "baselines", "model_steps"})
@@ -101,6 +101,7 @@ class RunOptions(JobOptions, DataCommand):
         ),
         "Results of earlier runs": ("initial", "scores", "experts"),
         "Logs and pictures": ("log", "snapshots"),
+        "Privacy": ("private",),
         "Machine": ("class_shards",),
     }  # fmt: skip
 
@@ -183,6 +184,9 @@ class Distill(ForceOption, RunOptions):
     class_shards: Annotated[int | None, optional("K")] = None
     """Make the classes in K groups, each a job of the executor with a checkpoint of its own: for methods that allow it
     (dm, m3d, rded, sre2l, …; else it is refused)."""
+    private: Annotated[str | None, optional("epsilon=1,delta=1e-5")] = None
+    """Make a set with formal privacy: real data are seen as sums with noise alone, within this ε and δ. More settings:
+    cells=10, labeller=0.6, steps=40, public=FACTS.json."""
 
     main_options: ClassVar[tuple[str, ...]] = (
         "out", "ipc", "bytes", "method", "preset", "time_limit", "network", "codec", "seed", "resume",
@@ -221,7 +225,9 @@ class Distill(ForceOption, RunOptions):
         from potstill.api.distill import distill
         from potstill.dataset_file import drop_checkpoint
         from potstill.dataset_file.replacing import describe_conflict, is_set_file
+        from potstill.private.options import parse_private
 
+        parse_private(self.private)  # before the data are read
         checkpoint, snapshots = Path(f"{self.out}.checkpoint"), Path(f"{self.out}.film")
         if self.out.exists() and not is_set_file(self.out):  # a set is compared when it is known what this one will be
             check_output(self.out, force=self.force, found=lambda at: describe_conflict(at, {}))
@@ -231,12 +237,15 @@ class Distill(ForceOption, RunOptions):
         if checkpoint.exists() and not self.resume:
             progress.note(f"{checkpoint} holds an interrupted run; this run starts afresh and will replace it")
         progress.begin(self.method)
+        keywords = self.keywords(parsed)
+        if self.private is not None:
+            keywords["preset"] = self.preset  # private sets have none, and refuse one that is asked for
         small = distill(
             splits, self.method, out=self.out, force=self.force, checkpoint=checkpoint,
             resume="force" if self.resume == "force" else self.resume is not None,
             checkpoint_every=self.checkpoint_every, progress=progress, command=parsed.line, scores=self.scores,
             experts=self.experts or None, log=self.log or None, snapshots=snapshots if self.snapshots else None,
-            class_shards=self.class_shards, **self.keywords(parsed),
+            class_shards=self.class_shards, private=self.private, **keywords,
         )  # fmt: skip
         card = small.metadata
         seconds = time.monotonic() - parsed.started
