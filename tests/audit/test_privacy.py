@@ -294,7 +294,7 @@ def test_a_claim_in_the_metadata_stands_beside_the_bound(splits: Splits) -> None
     assert audit.values["epsilon"]["refuted"]
     assert "The claim ε = 1 is refuted" in audit.sentence
     assert "was not tested" in audit_privacy(small, splits, **FAST).sentence
-    with pytest.raises(PotstillError, match="was made with noise"):
+    with pytest.raises(PotstillError, match="spends its ε again"):
         audit_privacy(small, splits, shadows=1, canaries=50, **FAST)
 
 

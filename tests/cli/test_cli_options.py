@@ -51,7 +51,7 @@ OPTIONS = {
     "distill": {"--force"}
     | MAKING
     | {"--out", "--resume", "--checkpoint-every", "--scores", "--experts", "--log", "--snapshots"}
-    | {"--class-shards"},
+    | {"--class-shards", "--private"},
     "plan": MAKING | {"--profile-steps", "--details", "--cluster", "--students", "--experts", "--baselines"},
     "evaluate": {"--force"}
     | COMMON

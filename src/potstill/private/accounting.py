@@ -7,9 +7,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
-from scipy.optimize import brentq  # type: ignore[import-untyped]
-from scipy.special import log_ndtr  # type: ignore[import-untyped]
+import torch
 
 from potstill._util.optional import import_optional
 
@@ -18,6 +16,8 @@ __all__ = ["NEIGHBOURS", "Query", "accountant_name", "calibrate", "composed_epsi
 NEIGHBOURS = "add or remove one record"
 _STEP = 1.0005
 """Factor by which the noise grows while the accountant's ε is above what was asked for."""
+_HALVINGS = 60
+"""Halvings of the interval of one mechanism's noise."""
 _INTERVAL = 1e-4
 """Discretisation of privacy losses, at ε of 1 or less; in proportion beyond."""
 
@@ -85,12 +85,14 @@ def _single_noise(epsilon: float, delta: float) -> float:
     It is where the search for the noise of a composition begins; what holds is the accountant's ε.
     """
 
-    def excess(log_noise: float) -> float:
-        noise = math.exp(log_noise)
-        low, high = log_ndtr(0.5 / noise - epsilon * noise), log_ndtr(-0.5 / noise - epsilon * noise)
-        return float(np.exp(low) - np.exp(epsilon + high)) - delta
-
-    return math.exp(brentq(excess, -7.0, 14.0))
+    low, high = math.log(1e-3), math.log(1e6)
+    for _ in range(_HALVINGS):
+        noise = math.exp((low + high) / 2)
+        ends = torch.tensor([0.5 / noise, -0.5 / noise], dtype=torch.float64) - epsilon * noise
+        inside, outside = torch.special.log_ndtr(ends).tolist()
+        excess = math.exp(inside) - math.exp(epsilon + outside)
+        low, high = (math.log(noise), high) if excess > delta else (low, math.log(noise))
+    return math.exp(high)
 
 
 def accountant_name() -> str:

@@ -41,7 +41,7 @@ def label_features(spec: InputSpec, seed: int) -> FeatureMap:
     raise _unsuited(spec)
 
 
-def moment_features(spec: InputSpec, seed: int, count: int = 4) -> FeatureMap:
+def moment_features(spec: InputSpec, seed: int, count: int = 2) -> FeatureMap:
     """Return the features whose class means are matched: several random ConvNets and energies of oriented gradients.
 
     Raises:
