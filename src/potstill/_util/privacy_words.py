@@ -36,8 +36,8 @@ def describe_coverage(metadata: Mapping[str, Any]) -> dict[str, str]:
     """Return names of what ε covers, what is public and what was not done, in words; empty without a claim."""
     if privacy_claim(metadata) is None or not isinstance(entries := metadata["privacy"].get("covers"), list):
         return {}
-    found: dict[str, list[str]] = {}
+    names_by_way: dict[str, list[str]] = {}
     for entry in entries:
         if isinstance(entry, Mapping) and isinstance(entry.get("how"), str) and isinstance(entry.get("what"), str):
-            found.setdefault(entry["how"], []).append(entry["what"])
-    return {how: ", ".join(names) for how, names in found.items()}
+            names_by_way.setdefault(entry["how"], []).append(entry["what"])
+    return {how: ", ".join(names) for how, names in names_by_way.items()}

@@ -15,7 +15,7 @@ __all__ = ["NEIGHBOURS", "Query", "accountant_name", "calibrate", "composed_epsi
 
 NEIGHBOURS = "add or remove one record"
 _STEP = 1.0005
-"""Factor by which the noise grows while the accountant's ε is above what was asked for."""
+"""Factor by which the noise grows while the accountant's ε is above the limit."""
 _HALVINGS = 60
 """Halvings of the interval of one mechanism's noise."""
 _INTERVAL = 1e-4

@@ -53,7 +53,7 @@ def distil_privately(
     Args:
         spec: its ``private`` has ε and δ; choices that would touch real data otherwise are refused.
         limits: ``steps`` stops the matching, which costs no ε.
-        io: with a checkpoint, the release is kept beside it until the set is there.
+        io: with a checkpoint, the release lies beside it until the set is there.
         reporter: shows steps.
         output: where the set will also be written.
 
@@ -61,7 +61,7 @@ def distil_privately(
         PotstillError: a choice does not suit a private set, a fact is not public, or dp-accounting is not installed.
     """
     options = parse_private(spec.private)
-    assert options is not None  # the caller asked
+    assert options is not None  # else the run is not private
     check_run(spec, limits, io)
     queries = plan_queries(options)  # the package that is missing is named before the data are read
     splits = as_splits(spec.data, pick_device("cpu"))
@@ -81,7 +81,7 @@ def distil_privately(
 
 
 def _existing(output: SetOutput | None, request: str) -> Distilled | None:
-    """Return the set of the same choices where it lies at the output and was asked for; noise is not drawn again."""
+    """Return the set of the same choices where it lies at the output and is to be resumed; noise is not drawn again."""
     if output is None or not output.path.exists() or output.force:
         return None
     privacy = (read_metadata_unchecked(output.path) or {}).get("privacy")
@@ -104,7 +104,7 @@ def _release(
     io: RunIO,
     request: str,
 ) -> PrivateRelease:
-    """Return the release beside the checkpoint of a run that is resumed, or a fresh one, which is kept there first."""
+    """Return the release beside the checkpoint of a run that is resumed, or a fresh one, written there first."""
     if io.checkpoint_path is None:
         return draw_release(records, options, spec.seed, queries)
     path = release_path(io.checkpoint_path)

@@ -33,7 +33,7 @@ class PrivateDoor:
         self._inputs, self._labels, self._generator = inputs, labels, generator
         self._left = {query.name: query.times for query in queries}
         self._noise = {query.name: query.noise * query.sensitivity for query in queries}
-        self._kept: tuple[Callable[[Tensor], Tensor], Tensor] | None = None
+        self._features: tuple[Callable[[Tensor], Tensor], Tensor] | None = None
 
     def noisy_sums(
         self, query: str, rows: Callable[[Tensor, Int[Tensor, " m"]], tuple[Tensor, Int[Tensor, " m"]]], groups: int
@@ -71,16 +71,16 @@ class PrivateDoor:
 
         Args:
             query: name of the release.
-            features: left vectors (m, d) of inputs. They are computed once, and kept here.
+            features: left vectors (m, d) of inputs. They are computed once, and stay here.
             right: right vectors (m, k) of some records, from their left vectors and labels, each from its own alone.
 
         Raises:
             PotstillError: the releases of that name are spent.
         """
         self._spend(query)
-        if self._kept is None or self._kept[0] is not features:
-            self._kept = features, torch.cat([features(self._inputs(at)).float() for at in self._chunks()])
-        left, total = self._kept[1], None
+        if self._features is None or self._features[0] is not features:
+            self._features = features, torch.cat([features(self._inputs(at)).float() for at in self._chunks()])
+        left, total = self._features[1], None
         for at in self._chunks():
             z, e = left[at], right(left[at], self._labels[at])
             norms = z.norm(dim=1, keepdim=True) * e.norm(dim=1, keepdim=True)

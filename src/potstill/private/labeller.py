@@ -70,9 +70,10 @@ def learning_rate(steps: int, noise: float, records: float) -> tuple[float, floa
 
 def _noise_gain(steps: int) -> float:
     """Return the norm of the factors by which the noise of each step enters the averaged weights, at rate 1."""
-    kept = range(steps // 2, steps)
+    averaged = range(steps // 2, steps)
     factors = [
-        sum((1 - MOMENTUM ** (t + 1 - s)) / (1 - MOMENTUM) for t in kept if t >= s) / len(kept) for s in range(steps)
+        sum((1 - MOMENTUM ** (t + 1 - s)) / (1 - MOMENTUM) for t in averaged if t >= s) / len(averaged)
+        for s in range(steps)
     ]
     return math.sqrt(sum(f * f for f in factors))
 

@@ -90,13 +90,13 @@ def public_facts(train: TensorSource, declared: Mapping[str, Any]) -> PublicReco
     """
     if unknown := sorted(set(declared) - {"classes", "shape", "columns"}):
         raise PotstillError(f"private: public has no {unknown[0]!r}; declare classes, shape or columns")
-    known = train.name in BUNDLED or train.name in STANDARD
-    origin = "known" if known and not declared else "declared"
-    classes = _classes(train, declared, known)
+    is_known = train.name in BUNDLED or train.name in STANDARD
+    origin = "known" if is_known and not declared else "declared"
+    classes = _classes(train, declared, is_known)
     positions = torch.tensor([classes.index(name) for name in train.classes])
     labels = positions[train.labels]
     if train.input.kind == "image":
-        shape = train.input.shape if known else _shape(declared)
+        shape = train.input.shape if is_known else _shape(declared)
         if shape != train.input.shape:
             raise PotstillError(
                 f"private: the public shape is {'×'.join(map(str, shape))}, but pictures of {train.name} are "
@@ -112,8 +112,8 @@ def public_facts(train: TensorSource, declared: Mapping[str, Any]) -> PublicReco
     return PublicRecords(source=train, facts=facts, labels=labels, places=_places(train, columns))
 
 
-def _classes(train: TensorSource, declared: Mapping[str, Any], known: bool) -> tuple[str, ...]:
-    names = declared.get("classes", train.classes if known else None)
+def _classes(train: TensorSource, declared: Mapping[str, Any], is_known: bool) -> tuple[str, ...]:
+    names = declared.get("classes", train.classes if is_known else None)
     if names is None:
         raise PotstillError(
             f"private: class names of {train.name} are in the file, so they must be public; declare them: "

@@ -40,7 +40,7 @@ class PrivateRelease:
     features by class, ``sizes`` (k,); with a labeller ``weight``, ``mean`` (d,) and ``radius`` (1,), ``noise`` (1,)."""
     queries: tuple[Query, ...]
     epsilon: float
-    """ε of everything together, by the accountant; at most what was asked for."""
+    """ε of everything together, by the accountant; at most that of the options."""
     delta: float
     request: str
     """Hash of the choices that it was drawn for; of no data."""

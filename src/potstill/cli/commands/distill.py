@@ -239,7 +239,7 @@ class Distill(ForceOption, RunOptions):
         progress.begin(self.method)
         keywords = self.keywords(parsed)
         if self.private is not None:
-            keywords["preset"] = self.preset  # private sets have none, and refuse one that is asked for
+            keywords["preset"] = self.preset  # private sets have none, and refuse one that is given
         small = distill(
             splits, self.method, out=self.out, force=self.force, checkpoint=checkpoint,
             resume="force" if self.resume == "force" else self.resume is not None,
