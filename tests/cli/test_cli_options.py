@@ -226,6 +226,23 @@ OPTIONS = {
         "--device",
         "--force",
     },
+    "audit provenance": COMMON
+    | READING
+    | {
+        "FILE",
+        "--key",
+        "--data",
+        "--model",
+        "--network",
+        "--keys",
+        "--students",
+        "--steps",
+        "--out",
+        "--seed",
+        "--device",
+        "--force",
+    },
+    "mark": COMMON | {"FILE", "--key", "--out", "--strength", "--force"},
     "use edge": COMMON
     | READING
     | {

@@ -50,6 +50,11 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
     ),
     "audit privacy": (["audit", "privacy", "s.safetensors", "--data", "d.csv"], ["s.safetensors", "d.csv"]),
     "audit fairness": (["audit", "fairness", "s.safetensors", "--data", "d.csv"], ["s.safetensors", "d.csv"]),
+    "audit provenance": (
+        ["audit", "provenance", "s.safetensors", "--key", "k.pem", "--data", "d.csv"],
+        ["s.safetensors", "d.csv", "k.pem"],
+    ),
+    "mark": (["mark", "s.safetensors", "--key", "k.pem"], ["s.safetensors", "k.pem"]),
     "use edge": (["use", "edge", "s.safetensors", "--data", "d.csv", "--to", "80%"], ["s.safetensors", "d.csv"]),
     "use augmentation": (["use", "augmentation", "d.csv", "--augment", "none"], ["d.csv"]),
     "use augmentation file": (["use", "augmentation", "d.csv", "--augment", "a.py:turn"], ["a.py"]),
@@ -73,8 +78,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         potstill.export(small, "indices", "i.safetensors")
         Path("a.py").write_text("def turn(x, y, rng):\n    return x, y\n")
         Path("r.yaml").write_text("method: random\n")
-        for name in ("s.parquet", "x.safetensors", "res.pt"):
-            Path(name).write_bytes(b"anything")
+        for name in ("s.parquet", "x.safetensors", "res.pt", "k.pem"):
+            Path(name).write_bytes(b"anything that nobody can guess")
         Path("boxes.json").write_text(json.dumps({"images": [], "annotations": [], "categories": []}))
     finally:
         os.chdir(before)

@@ -70,6 +70,8 @@ NOT_RUN = {
     "select-detection": "potstill select-detection annotations.json --n 500 --out chosen.json",
     "demo": "potstill demo",
     "sign": "potstill sign small.safetensors --key owner.pem",
+    "mark": "potstill mark small.safetensors --key owner.pem --out marked.safetensors",
+    "audit provenance": "potstill audit provenance marked.safetensors --key owner.pem",
     "audit fairness": "potstill audit fairness small.safetensors --data patients.csv --attribute sex",
 }
 """Examples of commands that need files from elsewhere, do not end, or take minutes, or never print the same twice."""

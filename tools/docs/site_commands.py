@@ -34,6 +34,8 @@ GUIDES: dict[str, tuple[str, ...]] = {
     "audit privacy": ("guides/audit-privacy.md", "explanation/limitations.md"),
     "audit fairness": ("guides/fairness.md",),
     "sign": ("guides/provenance.md",),
+    "mark": ("guides/provenance.md",),
+    "audit provenance": ("guides/provenance.md",),
     "diagnose": ("guides/share.md",),
     "active-learning": ("guides/selection.md",),
     "select-detection": ("guides/selection.md",),
@@ -108,7 +110,7 @@ MORE: dict[str, tuple[str, ...]] = {
 TRAINING = (
     "distill", "evaluate", "label", "score", "compare", "scaling", "diagnose", "active-learning", "use search",
     "use continual", "use federated", "use deletion", "use edge", "use augmentation",
-    "audit privacy", "audit fairness",
+    "audit privacy", "audit fairness", "audit provenance",
 )  # fmt: skip
 """Commands that train networks."""
 STATUSES: list[list[object]] = [

@@ -63,7 +63,7 @@ def verify(path: str | Path, *, key: str | Path | None = None) -> list[Verdict]:
     Args:
         path: a file or a folder.
         key: public key that must have signed the file, or each set in the folder: a PEM file, or 64 hexadecimal digits.
-            Needs the extra ``potstill[provenance]``.
+            Default: any key, or none. Needs the extra ``potstill[provenance]``.
 
     Returns:
         Verdicts with ``path``, ``kind``, ``bytes``, ``about``, ``signed_by``, and ``problem``, which is empty where a

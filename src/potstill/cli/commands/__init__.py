@@ -65,6 +65,11 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             "audit_fairness:AuditFairness",
             "measure whom a set serves badly, and if it amplifies a bias of the data",
         ),
+        "audit provenance": (
+            "audit_provenance:AuditProvenance",
+            "test if a key marked a set, how many items prove it, and if a model was trained on it",
+        ),
+        "mark": ("mark:Mark", "add a keyed mark to a set, by which its owner can prove where it comes from"),
         "sign": ("sign:Sign", "sign files by a key, so that others can verify whom they are from"),
     },
     "Look at it and share it": {

@@ -1,0 +1,7 @@
+"""Provenance of a set: keyed marks, how many items prove them, and if a model was trained on the set."""
+
+from potstill.audit.provenance.carrier import read_secret
+from potstill.audit.provenance.mark import mark
+from potstill.audit.provenance.run import audit_provenance
+
+__all__ = ["audit_provenance", "mark", "read_secret"]
