@@ -284,6 +284,16 @@ def test_a_resumed_run_draws_no_noise_again(tmp_path: Path, monkeypatch: pytest.
     assert not release_path(at).exists()
 
 
+def test_a_run_that_ends_before_its_first_checkpoint_keeps_its_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    at, out = tmp_path / "s.safetensors.checkpoint", tmp_path / "s.safetensors"
+    fixed_noise(monkeypatch)
+    first = made(checkpoint=at)  # without an output, the release stays
+    assert release_path(at).exists()
+    assert not at.exists()
+    fixed_noise(monkeypatch, 1)
+    assert torch.equal(made(checkpoint=at, out=out, resume=True).inputs, first.inputs)
+
+
 def test_the_same_command_spends_its_epsilon_once(tmp_path: Path):
     out = tmp_path / "s.safetensors"
     first = made(out=out)

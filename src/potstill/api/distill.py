@@ -211,7 +211,7 @@ def run(spec: RunSpec, limits: RunLimits | None = None, io: RunIO | None = None)
     limits, io = (limits or RunLimits()).start(), io or RunIO()
     output = _plan_output(spec, io)
     checkpoint = io.checkpoint_path
-    if output is not None and checkpoint is not None and not checkpoint.exists():
+    if spec.private is None and output is not None and checkpoint is not None and not checkpoint.exists():
         io = replace(io, resume=False)  # there is nothing to resume: an existing set is the answer, or the run begins
     check_side_file(checkpoint, spec.inputs, "checkpoint")
     check_side_file(io.snapshots, spec.inputs, "film")

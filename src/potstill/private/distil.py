@@ -70,6 +70,8 @@ def distil_privately(
     if (existing := _existing(output, request)) is not None:
         return existing
     release = _release(records, options, queries, spec, io, request)
+    if io.checkpoint_path is not None and not io.checkpoint_path.exists():
+        io = dataclasses.replace(io, resume=False)  # it was interrupted before its first checkpoint, or begins
     run = _resolved(spec, limits, records, release, splits)
     small = execute(run, limits, dataclasses.replace(io, log=None), reporter, output=output)
     _describe(small, release, records, options)

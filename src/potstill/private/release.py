@@ -22,12 +22,14 @@ from potstill.private.noise import NOISE
 from potstill.private.options import PrivateOptions
 from potstill.private.public import PublicFacts, PublicRecords
 
-__all__ = ["PrivateRelease", "draw_release", "read_release", "write_release"]
+__all__ = ["PrivateRelease", "draw_labeller", "draw_release", "read_release", "write_release"]
 
 ROUNDS = 4
 """Releases by which cells are found."""
 SPLIT = {"cells": 0.25, "pictures": 0.5, "features": 0.25}
 """Split of what the labeller leaves of the budget; fixed, and never tuned on the data of a run."""
+LABELLER_SPLIT = 0.05
+"""Part of the labeller's share for the mean of its features."""
 _KEY = "potstill-release/1"
 
 
@@ -88,8 +90,8 @@ def plan_queries(options: PrivateOptions) -> tuple[Query, ...]:
         "features": (SPLIT["features"] * rest, 1),
     }  # fmt: skip
     if options.labeller:
-        shares["labeller mean"] = (0.05 * options.labeller, 1)
-        shares["labeller"] = (0.95 * options.labeller, options.steps)
+        shares["labeller mean"] = (LABELLER_SPLIT * options.labeller, 1)
+        shares["labeller"] = ((1 - LABELLER_SPLIT) * options.labeller, options.steps)
     return calibrate(shares, options.epsilon, options.delta)
 
 
@@ -147,7 +149,7 @@ def draw_release(
         "features": found[:, :-1] / _REST / sizes[:, None],
     }  # fmt: skip
     if options.labeller:
-        tensors |= _labeller_tensors(door, facts, seed, float(sizes.sum()), options, noise)
+        tensors |= draw_labeller(door, facts, seed, float(sizes.sum()), options.steps, noise)
     epsilon = composed_epsilon(queries, options.delta)
     request = request_of(options, facts, seed, records.source.name)
     return PrivateRelease(tensors=tensors, queries=queries, epsilon=epsilon, delta=options.delta, request=request)
@@ -166,15 +168,19 @@ def _signed(x: Tensor) -> Tensor:
     return x if x.ndim == 2 else x.flatten(1) * 2 - 1
 
 
-def _labeller_tensors(
-    door: PrivateDoor,
-    facts: PublicFacts,
-    seed: int,
-    records: float,
-    options: PrivateOptions,
-    noise: Mapping[str, float],
+def draw_labeller(
+    door: PrivateDoor, facts: PublicFacts, seed: int, records: float, steps: int, noise: Mapping[str, float]
 ) -> dict[str, Tensor]:
-    """Return the labeller's weights, and the mean and radius by which its features are centred."""
+    """Return the labeller's weights, and the mean and radius by which its features are centred.
+
+    Args:
+        door: the records, with releases ``labeller mean`` and ``labeller``.
+        facts: public facts.
+        seed: of the public features.
+        records: noisy number of records.
+        steps: releases of the gradient.
+        noise: of each release by name.
+    """
     base = label_features(facts.input, seed)
 
     def mean_rows(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -185,9 +191,9 @@ def _labeller_tensors(
     length = float(mean.square().sum()) - len(mean) * (noise["labeller mean"] / records) ** 2
     radius = max(1 - length, 0.01) ** 0.5
     features = Centred(features=base, mean=mean, radius=radius)
-    rate, logit_noise = learning_rate(options.steps, noise["labeller"], records)
+    rate, logit_noise = learning_rate(steps, noise["labeller"], records)
     weight = train_labeller(
-        door, "labeller", options.steps, features, len(mean) + 1, len(facts.classes), records, rate
+        door, "labeller", steps, features, len(mean) + 1, len(facts.classes), records, rate
     )  # fmt: skip
     return {"weight": weight, "mean": mean, "radius": torch.tensor([radius]), "noise": torch.tensor([logit_noise])}
 
