@@ -135,6 +135,8 @@ REFUSED = [
     ({"labels": "soft"}, "takes no labels"),
     ({"class_shards": 2}, "takes no class_shards"),
     ({"iterations": 5}, "takes no options"),
+    ({"balance": "natural", "ipc": None, "items": 9}, "takes no balance"),
+    ({"device": "cuda"}, "made on the CPU"),
     ({"snapshots": "film"}, "takes no snapshots"),
 ]
 

@@ -18,7 +18,7 @@ LONGEST = 14
 FUNCTIONS = {"import": "import_set"}
 """Functions of `potstill` that are named otherwise than their command."""
 GUIDES: dict[str, tuple[str, ...]] = {
-    "distill": ("guides/choose-a-method.md", "guides/budgets.md", "guides/resume.md"),
+    "distill": ("guides/choose-a-method.md", "guides/budgets.md", "guides/resume.md", "guides/private-sets.md"),
     "plan": ("guides/costs.md",),
     "evaluate": ("explanation/accuracy.md", "reference/protocols.md"),
     "label": ("guides/soft-labels.md",),

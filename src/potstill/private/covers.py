@@ -53,6 +53,7 @@ COVERS: Sequence[Covered] = (
 _SPEC: Mapping[str, str] = {
     "bytes": "how many items fit is tried on data; give ipc or items",
     "planned_bytes": "it goes with bytes; give ipc or items",
+    "balance": "classes have equally many items; leave it out",
     "preset": "presets are of methods; leave it out",
     "network": "the features are random networks of its own; leave it out",
     "parametrization": "inputs are stored as they are; leave it out",
@@ -84,6 +85,8 @@ def check_run(spec: RunSpec, limits: RunLimits, io: RunIO) -> None:
     for name, why in _SPEC.items():
         if getattr(spec, name):
             raise PotstillError(f"a private set takes no {name}: {why}")
+    if spec.device not in ("auto", "cpu"):
+        raise PotstillError(f"a private set is made on the CPU, but device is {spec.device!r}; leave it out")
     if spec.codec == "auto":
         raise PotstillError(
             'a private set takes no `codec="auto"`: bits are tried on real data; name one, such as uint8'

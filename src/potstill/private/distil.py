@@ -136,6 +136,7 @@ def _resolved(
     )  # fmt: skip
     own = dataclasses.replace(
         spec, data=Splits(train=released, test=None), method=PrivateMatching(), private=None, device="cpu",
+        balance=None if spec.items is None else "equal",
         codec=spec.codec or ("uint8" if facts.input.kind == "image" else "float32"),
     )  # fmt: skip
     run = resolve_run(own, limits)
