@@ -137,24 +137,21 @@ def main() -> None:
     args.folder.mkdir(parents=True, exist_ok=True)
     splits = potstill.load_data(args.data)
     rows = []
-    plan: list[tuple[float | None, int]] = [
-        (float(e), int(n)) for e, n in zip(args.epsilons.split(","), args.releases.split(","), strict=True)
-    ]  # fmt: skip
-    for epsilon, n in [*plan, (None, plan[0][1])]:
-        kinds = ("set", "rival") if epsilon is not None else ("rival", "random real samples")
-        for row in kinds:
-            times = 1 if row == "rival" and epsilon is None else n
-            cells = [cell(args, splits, row, epsilon, seed) for seed in range(times)]
-            names = [name for name in cells[0] if name != "seconds"]
-            rows.append(
-                {
-                    "row": row,
-                    "epsilon": epsilon,
-                    "n": times,
-                    **{name: summary([c[name] for c in cells]) for name in names},
-                }
-            )
-            print(rows[-1], flush=True)
+    plan = [(float(e), int(n)) for e, n in zip(args.epsilons.split(","), args.releases.split(","), strict=True)]
+    kinds: list[tuple[str, float | None, int]] = []
+    for epsilon, n in plan:
+        kinds += [("set", epsilon, n), ("rival", epsilon, n)]
+    kinds += [("rival", None, 1), ("random real samples", None, plan[0][1])]
+    for epsilon, n in plan:  # rows of one release after the other
+        for seed in range(n):
+            for row in ("set", "rival"):
+                cell(args, splits, row, epsilon, seed)
+    for row, epsilon, n in kinds:
+        cells = [cell(args, splits, row, epsilon, seed) for seed in range(n)]
+        names = [name for name in cells[0] if name != "seconds"]
+        values = {name: summary([c[name] for c in cells]) for name in names}
+        rows.append({"row": row, "epsilon": epsilon, "n": n, **values})
+        print(rows[-1], flush=True)
     settings = {key: getattr(args, key) for key in ("data", "delta", "ipc", "students", "steps", "lr")}
     options = PrivateOptions(epsilon=1.0, delta=args.delta).to_json()
     own = {name: options[name] for name in ("cells", "labeller", "steps")}
