@@ -35,7 +35,7 @@ def test_each_keyword_reaches_its_field(monkeypatch: pytest.MonkeyPatch):
         "zca": "mtt", "codec": "uint8", "device": "cpu", "checkpoint": "c", "resume": True, "checkpoint_every": 8.0,
         "progress": None, "preparing": print, "command": "potstill", "scores": "s", "executor": "serial",
         "networks": ["n"], "experts": ["e"], "initial": "i", "log": "tensorboard:l", "snapshots": "f",
-        "class_shards": 9, "out": "o", "force": True,
+        "class_shards": 9, "private": "epsilon=1", "out": "o", "force": True,
     }  # fmt: skip
     assert set(given) == set(FIELDS) - {"data", "options"}
     taken: dict[str, Any] = {}
