@@ -14,7 +14,8 @@
   and without a price for bits in the loss; tables as they are.
 - ``model``: the network of the baseline `model`, trained on all training data with few bits for each weight.
 
-Students (`STUDENTS`) are the same for real and made sets: 300 updates, batch 128, no choice by test data. An accuracy
+Students (`STUDENTS`) are the same for real and made sets: batch 128, 20 passes over a set and at least 300 updates, no
+choice by test data. An accuracy
 is the mean over students of the mean over sets; intervals are Student's t over sets. **k** at a budget is the bytes at
 which the line through the real sets (accuracy over the logarithm of bytes) reaches the accuracy of the made sets,
 divided by the bytes of these; its interval is from 2,000 resamplings of sets on both sides.
@@ -47,7 +48,7 @@ from potstill.core.registry import resolve
 from potstill.data import TensorSource, holdout
 from potstill.errors import PotstillError
 from potstill.evaluation.byte_matched_baselines import BaselineContext
-from potstill.evaluation.candidate_trials import Probe, make_probe
+from potstill.evaluation.candidate_trials import Length, Probe, make_probe
 from potstill.evaluation.estimators import is_learner_name, make_learner
 from potstill.evaluation.measurement import EvaluationContext
 from potstill.evaluation.model_baseline import make_model_baseline
@@ -89,7 +90,8 @@ ARMS: dict[str, dict[str, dict[str, Any]]] = {
 STUDENTS: dict[str, tuple[str, ...]] = {"image": ("convnet-d3-w32",), "table": ("mlp-w128", "forest", "linear-model")}
 ENDLESS = 1_000_000
 """Iterations of a run that is only planned."""
-UPDATES, BATCH, LR = 300, 128, 0.03
+UPDATES, PASSES, BATCH, LR = 300, 20, 128, 0.03
+MAX_UPDATES = 10_000
 PROBE_SEED = 1000
 
 
@@ -143,7 +145,8 @@ class Bench:
 
     def probe(self, network: str, part: Source, seed: int) -> Probe:
         make = factory_for(network, self.train)
-        made = make_probe(make, self.train, part, students=self.args.students, seed=seed, steps=UPDATES, lr=LR)
+        length = Length(steps=UPDATES, passes=PASSES, most=MAX_UPDATES)
+        made = make_probe(make, self.train, part, students=self.args.students, seed=seed, steps=length, lr=LR)
         protocol = resolve("protocols", "potstill").override(steps=UPDATES, batch=BATCH, lr=LR, least_epochs=0)
         return replace(made, make=make, protocol=protocol.resolve(self.train.name, make.name, self.train.input))
 

@@ -71,3 +71,4 @@ def _short_trials(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(space, name, value)
     for module in ("byte_matched_baselines", "evaluate"):
         monkeypatch.setattr(importlib.import_module(f"potstill.evaluation.{module}"), "TRIAL_STEPS", TRIAL_STEPS)
+        monkeypatch.setattr(importlib.import_module(f"potstill.evaluation.{module}"), "TRIAL_PASSES", 0)

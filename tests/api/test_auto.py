@@ -20,7 +20,7 @@ from potstill.cli.commands import distill as command
 from potstill.cli.main import main
 from potstill.cli.parsing import parse
 from potstill.core import Splits
-from potstill.errors import PotstillError
+from potstill.errors import PotstillError, for_command_line
 from potstill.runs.loop import Interrupted
 from potstill.runs.resolve import resolve_run
 from potstill.runs.spec import RunSpec
@@ -213,7 +213,7 @@ def test_real_samples_are_an_answer(digits, tmp_path, capsys):
     assert "Left out: dm over hallucinator (" in shown
     card = potstill.load(path).to_dict()
     assert (card["method"], card["choice"]["answer"]) == ("k-means", "real")
-    assert card["choice"]["text"] in shown
+    assert for_command_line(card["choice"]["text"]) in shown
     recipe = tmp_path / "again.yaml"
     recipe.write_text(json.dumps({"data": "digits", **card["choice"]["repeat"]}))
     other = tmp_path / "b.safetensors"

@@ -18,6 +18,7 @@ from potstill.evaluation.candidate_trials import (
     STEPS,
     STUDENTS,
     Candidate,
+    Length,
     choose_fewest_bits,
     held_out_indices,
     make_probe,
@@ -228,3 +229,24 @@ def test_the_interval_of_a_loss_holds_the_truth_as_often_as_it_says() -> None:
 def test_the_fewest_students_are_enough_for_two_looks() -> None:
     assert STUDENTS[0] >= 3
     assert STUDENTS[1] >= 2 * STUDENTS[0]
+
+
+def test_students_of_large_sets_see_every_sample_several_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of updates rises with the set, from `steps` to `most`; without passes it is the same for every set."""
+    length = Length(steps=100, passes=10, most=2500)
+    assert [length.updates(n) for n in (10, 320, 321, 680, 7320, 50_000)] == [100, 100, 110, 220, 2290, 2500]
+    assert Length(steps=100).updates(50_000) == 100
+    assert Length(steps=3000, passes=10, most=2500).updates(50_000) == 3000
+    trained: list[int] = []
+
+    def predict_all(source: Any, jobs: Any, *_: Any) -> list[None]:
+        trained.extend(job.steps for job in jobs)
+        return [None] * len(jobs)
+
+    monkeypatch.setattr(candidate_trials, "predict_all", predict_all)
+    source = _source(lambda c, r: r + c)
+    probe = make_probe(factory("linear", source.input, 2), source, source, students=1, seed=0, steps=length)
+    for n in (32, 650):
+        probe.predict([[(torch.zeros(n, 64), torch.zeros(n, dtype=torch.long))]])
+    assert trained == [100, 210]
+    assert probe.operations(650) > 2 * probe.operations(32) - probe.operations(0)

@@ -14,6 +14,7 @@ from potstill.data import TensorSource
 from potstill.data.selection_order import order_samples
 from potstill.evaluation import real_set_space
 from potstill.evaluation.byte_matched_baselines import BaselineContext, SoftLabels
+from potstill.evaluation.candidate_trials import Length
 from potstill.evaluation.real_set_space import AVIF_BYTES, RealSetSpace, RealWay, candidate_codecs, short_codecs
 from potstill.evaluation.real_sets import RealSetSearch, Trial, space_of
 from potstill.functional.coreset import herding
@@ -29,7 +30,9 @@ def _in_bytes(source: TensorSource) -> TensorSource:
 
 def _context(source: Any, room: int, **changes: Any) -> BaselineContext:
     make = factory("convnet-d1-w4", source.input, len(source.classes))
-    return BaselineContext(train=source, byte_budget=room, make=make, **{"seed": 0, "steps": 4, **changes})
+    return BaselineContext(
+        train=source, byte_budget=room, make=make, **{"seed": 0, "trial": Length(steps=4), **changes}
+    )
 
 
 @pytest.fixture
@@ -97,7 +100,7 @@ def test_the_hopeless_are_dropped_and_get_no_more_students(
     """Students say that the fewer the samples, the worse: more students go to the ways with many."""
     monkeypatch.setattr(real_set_space, "ROUNDS", (1, 2, 4))
     where = _context(source, 600)
-    search = RealSetSearch(where=where, space=replace(space_of(where), selections=("random",)))
+    search = RealSetSearch(where=where, space=replace(space_of(where), selections=("random",), screened=None))
 
     class Students:
         def student_scores(self, pairs: Any, students: Any) -> torch.Tensor:
@@ -189,7 +192,8 @@ def test_a_search_ends_with_its_time_and_says_so(source: TensorSource, monkeypat
     where = _context(source, 600)
     clock = iter(range(0, 10_000, 10))
     monkeypatch.setattr("potstill.evaluation.real_sets.time.monotonic", lambda: float(next(clock)))
-    search = RealSetSearch(where=where, space=space_of(where), seconds=25.0).run()
+    space = replace(space_of(where), screened=None)
+    search = RealSetSearch(where=where, space=space, seconds=25.0).run()
     assert search.is_late
     assert search.trained == 2
     tried = [t for t in search.trials if len(t.rows)]
@@ -198,6 +202,41 @@ def test_a_search_ends_with_its_time_and_says_so(source: TensorSource, monkeypat
     whole = RealSetSearch(where=where, space=space_of(where)).run()
     assert not whole.is_late
     assert whole.trained > 2
+
+
+def test_a_late_search_chooses_by_what_it_scored_in_closed_form(
+    source: TensorSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = _context(source, 600)
+    clock = iter(range(0, 10_000, 10))
+    monkeypatch.setattr("potstill.evaluation.real_sets.time.monotonic", lambda: float(next(clock)))
+    search = RealSetSearch(where=where, space=replace(space_of(where), screened=1), seconds=35.0).run()
+    assert search.is_late
+    assert search.trained == 0
+    scores = [t.screened for t in search.trials if t.screened is not None]
+    assert 2 <= len(scores) < len(search.trials)
+    assert search.chosen().screened == max(scores)
+
+
+def test_students_try_the_ways_that_score_best_in_closed_form(source: TensorSource) -> None:
+    """Of pictures every way is scored, and two of them are learned."""
+    where = _context(source, 600)
+    space = replace(space_of(where, labels=("hard", "top3")), screened=2)
+    search = RealSetSearch(where=where, space=space).run()
+    scored = sorted((t.screened for t in search.trials if t.screened is not None), reverse=True)
+    learned = [t for t in search.trials if len(t.rows)]
+    put_together = [t for t in learned if t.screened is None]
+    assert len(scored) > 8
+    assert len(learned) - len(put_together) == 2
+    assert len(put_together) <= 1
+    assert {t.screened for t in learned if t.screened is not None} == set(scored[:2])
+    assert search.trained <= space.count_students() <= 2 * 2 + space.rounds[-1]
+    assert search.chosen() in learned
+    rows = search.table()
+    assert sum("closed_form" in row for row in rows) == len(scored)
+    assert sum("accuracy" in row for row in rows) == len(learned)
+    table = replace(space, screened=None)
+    assert table.count_students() > space.count_students()
 
 
 def test_pictures_of_16_pixels_are_tried_as_cosines() -> None:

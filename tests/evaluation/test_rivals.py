@@ -22,6 +22,7 @@ from potstill.evaluation.byte_matched_baselines import (
     max_items_per_class,
     pack_samples,
 )
+from potstill.evaluation.candidate_trials import Length
 from potstill.evaluation.real_set_space import TIGHT_BYTES, candidate_codecs
 from potstill.evaluation.real_sets import RealSetSearch, space_of
 from potstill.execution import Processes
@@ -51,7 +52,7 @@ def _field(source: Any, room: int, network: str = "convnet-d1-w4", **changes: An
         train=source,
         byte_budget=room,
         make=make,
-        **{"seed": 0, "quick": True, "steps": byte_matched_baselines.TRIAL_STEPS, **changes},
+        **{"seed": 0, "quick": True, "trial": Length(steps=byte_matched_baselines.TRIAL_STEPS), **changes},
     )
 
 
@@ -251,7 +252,7 @@ def test_values_beyond_float16_leave_out_float16_and_not_the_baseline(
     # float16 would win the trials, if it were tried
     monkeypatch.setattr(real_set_space, "candidate_codecs", lambda *_: (("float16", "exact", "uint8"),))
     for name in ("random", "herding"):
-        made = make_baseline(name, _field(source, room, "linear", quick=False, steps=5), draws=4)
+        made = make_baseline(name, _field(source, room, "linear", quick=False, trial=Length(steps=5)), draws=4)
         assert made.codec in ("exact", "uint8")
         assert "float16" not in [tried["codec"] for tried in made.trials]
         assert 0 < made.bytes <= room

@@ -18,7 +18,8 @@ from potstill.automl.resume import Journal
 from potstill.automl.scoring import Entry, HeldOut, Judge, is_behind, num_students
 from potstill.core import NetworkFactory, Source
 from potstill.errors import PotstillError
-from potstill.evaluation.candidate_trials import MARGIN, make_probe
+from potstill.evaluation.byte_matched_baselines import TRIAL_PASSES
+from potstill.evaluation.candidate_trials import MARGIN, Length, make_probe
 from potstill.execution import resolve_executor
 from potstill.rng import derive_seed
 from potstill.runs.loop import Interrupted
@@ -135,7 +136,7 @@ class Race:
         def judge(steps: int) -> Judge:
             probe = make_probe(
                 make, made_of, held_out, students=self.options.students, seed=derive_seed(self.runs.spec.seed, "auto"),
-                steps=steps, executor=resolve_executor(self.runs.io.executor),
+                steps=Length(steps=steps, passes=TRIAL_PASSES), executor=resolve_executor(self.runs.io.executor),
             )  # fmt: skip
             return Judge(probe=probe, held_out=halves, journal=self.journal, seconds=self.runs.spent)
 

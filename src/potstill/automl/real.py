@@ -29,6 +29,7 @@ from potstill.evaluation.byte_matched_baselines import (
     take,
 )
 from potstill.evaluation.candidate_trials import BATCH, narrow_network
+from potstill.evaluation.closed_form_screen import screen_operations
 from potstill.evaluation.forecast import measure_step_seconds
 from potstill.evaluation.real_set_space import RealSetSpace, RealWay, has_label_bits, short_codecs
 from potstill.evaluation.real_sets import RealSetSearch, Trial, space_of
@@ -118,13 +119,21 @@ def search_real_sets(
         items=None if budget.unit == "bytes" else budget.amount * (len(train.classes) if budget.unit == "ipc" else 1),
     )  # fmt: skip
     space = _narrowed(space_of(where, labels=("hard", "top3")), spec, budget.unit)
-    one = measure_step_seconds(small, train, min(BATCH, len(train))) * where.steps if space.count_codecs() else 0.0
+    items = estimate_items(where)
+    step = measure_step_seconds(small, train, min(BATCH, len(train))) if space.count_codecs() else 0.0
+    update, scored = step * where.trial.updates(items), screen_operations(small, train.input, items)
+
+    def cost(of: RealSetSpace) -> float:
+        """Return about the seconds of a search."""
+        screening = of.count_ways() * scored / OPERATIONS_PER_SECOND if of.screens() else 0.0
+        return update * of.count_students() + screening
+
     clock = limits.clock
-    if clock is not None and one * space.count_students() > SHARE * clock.remaining:
+    if clock is not None and cost(space) > SHARE * clock.remaining:
         quick = _narrowed(space_of(dataclasses.replace(where, quick=True)), spec, budget.unit)
         shorter = _shorter(quick, train, by_centres=_has_cheap_centres(where, quick, clock.remaining))
-        space = next((s for s in shorter if one * s.count_students() <= SHARE * clock.remaining), shorter[-1])
-    seconds = one * space.count_students()
+        space = next((s for s in shorter if cost(s) <= SHARE * clock.remaining), shorter[-1])
+    seconds = cost(space)
     reporter.expect("how to keep real samples", seconds, f"real tries up to {space.count_students()} small students")
     if executor is None:
         executor = Serial() if seconds < SHORT_SECONDS else choose_executor(space.rounds[-1], small.device, small)
@@ -225,17 +234,22 @@ def _choice(search: RealSetSearch, trial: Trial, spec: RunSpec, seconds: float, 
     """Return the search as metadata: JSON values and one sentence."""
     made_of, held = (len(part) for part in search.where.parts())
     table, way = search.table(), trial.way
+    scored = sum(t.screened is not None for t in search.trials)
+    by = f"by {search.trained} small students" if search.trained else "by ridge regression alone, for lack of time,"
+    if search.trained and scored:
+        by = f"by ridge regression, and by {search.trained} small students of the best,"
     text = (
-        f"Real samples by {way.describe()}: the best of {len(table)} ways, by {search.trained} small students on "
-        f"{held:,} of {samples:,} training samples, in {format_duration(seconds)}; test data were not read."
+        f"Real samples by {way.describe()}: the best of {len(table)} ways, {by} on {held:,} of {samples:,} training "
+        f"samples, in {format_duration(seconds)}; test data were not read."
     )
-    if not search.trained:
+    if not search.trained and not scored:
         text = f"Real samples by {way.describe()}: the only way that was left to try."
     return {
         "text": text, "chosen": way.to_dict(), "seconds": round(seconds, 3),
         "held": {"made_of": made_of, "choose": held, "samples": samples},
         "students": {
-            "network": search.where.make.name, "steps": search.where.steps, "trained": search.trained,
+            "network": search.where.make.name, "steps": search.where.trial.steps, "passes": search.where.trial.passes,
+            "trained": search.trained,
             "most": search.space.count_students(),
         },
         "tried": table,

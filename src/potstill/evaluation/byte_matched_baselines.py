@@ -39,7 +39,7 @@ from potstill.dataset_file.payload_io import (
     quantizes_normalised,
 )
 from potstill.errors import PotstillError
-from potstill.evaluation.candidate_trials import Pair
+from potstill.evaluation.candidate_trials import Length, Pair
 from potstill.evaluation.training_sets import TrainingSet
 from potstill.execution import Executor, Serial
 from potstill.functional.label_simplex import keep_largest
@@ -48,10 +48,10 @@ from potstill.rng import derive_seed, generator
 from potstill.tasks import Classification, get_targets, get_task, is_ragged, join_targets, split_targets
 
 __all__ = [
-    "CHEAP_OPERATIONS", "LABEL_FORMS", "MAX_CODED_BYTES", "MIN_DRAWS", "TRIAL_STEPS", "BaselineContext", "Order",
-    "SoftLabelFn", "SoftLabels", "baseline_byte_budget", "baseline_order", "count_exact_bytes", "count_strata",
-    "estimate_items", "holds", "make_item_matched", "max_items_per_class", "min_bytes", "pack_samples", "proportional",
-    "take",
+    "CHEAP_OPERATIONS", "LABEL_FORMS", "MAX_CODED_BYTES", "MIN_DRAWS", "TRIAL_PASSES", "TRIAL_STEPS",
+    "BaselineContext", "Order", "SoftLabelFn", "SoftLabels", "baseline_byte_budget", "baseline_order",
+    "count_exact_bytes", "count_strata", "estimate_items", "holds", "make_item_matched", "max_items_per_class",
+    "min_bytes", "pack_samples", "proportional", "take",
 ]  # fmt: skip
 
 Encodings: TypeAlias = Mapping[str, Encoded]
@@ -61,7 +61,9 @@ SOFT_LABEL_BITS = 8
 HELD_OUT_FRACTION, MAX_HELD_OUT = 0.2, 1000
 """Fraction of the training data, and maximum number of samples, on which codecs are selected."""
 TRIAL_STEPS = 100
-"""Maximum updates of a trial student; never more than a measured student makes."""
+"""Updates of a trial student of a small set; never more than a measured student makes."""
+TRIAL_PASSES = 10
+"""Minimum passes of a trial student of a large set."""
 MIN_DRAWS = 3
 """Minimum number of random draws measured, where further students are cheap."""
 CHEAP_OPERATIONS = 2e12
@@ -107,8 +109,8 @@ class BaselineContext:
     proportional: bool = False
     """Take classes in proportion to their sizes, as the set does; else equally many of each."""
     quick: bool = False
-    steps: int = TRIAL_STEPS
-    """Updates of a trial student."""
+    trial: Length = field(default_factory=lambda: Length(steps=TRIAL_STEPS, passes=TRIAL_PASSES))
+    """Length of a trial student's training."""
     items: int | None = None
     """Number of samples in all, in place of bytes."""
     indexed: bool = False

@@ -5,6 +5,7 @@ real samples, so that comparisons are paired. Cost is counted in operations, not
 seed alone.
 """
 
+import math
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -33,8 +34,8 @@ from potstill.rng import derive_seed
 from potstill.tasks import Classification, get_targets, get_task
 
 __all__ = [
-    "MARGIN", "MAX_OPERATIONS", "AccuracyLoss", "Candidate", "Pair", "Probe", "choose_fewest_bits", "count_operations",
-    "estimate_search_seconds", "held_out_indices", "make_probe", "narrow_network", "paired_loss",
+    "MARGIN", "MAX_OPERATIONS", "AccuracyLoss", "Candidate", "Length", "Pair", "Probe", "choose_fewest_bits",
+    "count_operations", "estimate_search_seconds", "held_out_indices", "make_probe", "narrow_network", "paired_loss",
 ]  # fmt: skip
 
 Pair = tuple[Inputs, Tensor]
@@ -44,6 +45,8 @@ NARROW_WIDTH = 32
 """Width of a trial ConvNet: a quarter of the published width, a tenth of its operations."""
 STEPS, BATCH, LR = 60, 32, 0.03
 """Updates, batch size and learning rate of a trial student."""
+MAX_UPDATES = 1500
+"""Updates up to which a trial student of a large set is trained longer, so that it sees every sample several times."""
 STUDENTS = (4, 12)
 """Minimum and maximum number of students on each candidate of `choose_fewest_bits`."""
 TYPICAL_SETS = 4
@@ -69,6 +72,25 @@ def count_operations(make: NetworkFactory, spec: InputSpec) -> float:
     return float(flops(make(0), spec.shape))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Length:
+    """Length of a trial: ``steps`` updates, or more for ``passes`` over a large set.
+
+    Large sets in few bits need more updates than small ones before they show what they teach
+    (``benchmarks/trial_length.py``).
+    """
+
+    steps: int = STEPS
+    passes: int = 0
+    """Minimum passes over all samples."""
+    most: int = MAX_UPDATES
+    """Updates that passes do not exceed."""
+
+    def updates(self, samples: int, batch: int = BATCH) -> int:
+        """Return the updates of a student on a set of ``samples``."""
+        return max(self.steps, min(self.most, self.passes * math.ceil(samples / batch)))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Probe:
     """Small students and the held-out samples that they are tested on."""
@@ -81,12 +103,17 @@ class Probe:
     augment: Augmentation
     students: int
     seed: int
+    length: Length = field(default_factory=Length)
     executor: Executor = field(default_factory=Serial)
+
+    def updates(self, samples: int) -> int:
+        """Return the updates of one student on a set of ``samples``."""
+        return self.length.updates(samples, self.protocol.recipe.batch)
 
     def operations(self, samples: int) -> float:
         """Return the operations of one student's updates and answers on a set of ``samples``."""
         one = count_operations(self.make, self.held_out.input)
-        updates = self.protocol.recipe.steps[0] * min(samples, self.protocol.recipe.batch)
+        updates = self.updates(samples) * min(samples, self.protocol.recipe.batch)
         return float(one * (3 * updates + len(self.held_out)))
 
     def predict(
@@ -103,8 +130,8 @@ class Probe:
         jobs = [
             StudentJob(
                 make=self.make, x=pairs[n % len(pairs)][0], y=pairs[n % len(pairs)][1], protocol=self.protocol,
-                lr=self.protocol.recipe.lr[0], steps=self.protocol.recipe.steps[0], augment=self.augment,
-                weights=weights, seed=derive_seed(self.seed, "probe", n), task=task,
+                lr=self.protocol.recipe.lr[0], steps=self.updates(num_samples(pairs[n % len(pairs)][0])),
+                augment=self.augment, weights=weights, seed=derive_seed(self.seed, "probe", n), task=task,
             )
             for pairs in candidates for n in numbers
         ]  # fmt: skip
@@ -160,15 +187,21 @@ def held_out_indices(
 
 
 def make_probe(
-    make: NetworkFactory, train: Source, held_out: Source, *, students: int, seed: int, steps: int = STEPS,
+    make: NetworkFactory, train: Source, held_out: Source, *, students: int, seed: int, steps: int | Length = STEPS,
     lr: float = LR, executor: Executor | None = None,
 ) -> Probe:  # fmt: skip
-    """Return a probe with a narrow network of ``make``'s family and the augmentation of the protocol ``potstill``."""
+    """Return a probe with a narrow network of ``make``'s family and the augmentation of the protocol ``potstill``.
+
+    Args:
+        steps: updates of a student, or the length of a trial.
+    """
     small = narrow_network(make, train)
-    protocol = PROTOCOL.override(steps=steps, batch=BATCH, lr=lr, least_epochs=0)
+    length = steps if isinstance(steps, Length) else Length(steps=steps)
+    protocol = PROTOCOL.override(steps=length.steps, batch=BATCH, lr=lr, least_epochs=0)
     protocol = protocol.resolve(train.name, small.name, train.input)
     return Probe(
-        make=small, held_out=held_out, protocol=protocol, students=students, seed=seed, executor=executor or Serial(),
+        make=small, held_out=held_out, protocol=protocol, students=students, seed=seed, length=length,
+        executor=executor or Serial(),
         augment=named_augmentation(protocol.recipe.augment, train, moves_targets=True),
     )  # fmt: skip
 

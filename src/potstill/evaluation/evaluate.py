@@ -21,6 +21,7 @@ from potstill.errors import PotstillError
 from potstill.evaluation.augmentation import student_augmentation
 from potstill.evaluation.baseline_rows import baseline_names, best_real_entry, label_forms, measure_baselines
 from potstill.evaluation.byte_matched_baselines import (
+    TRIAL_PASSES,
     TRIAL_STEPS,
     BaselineContext,
     SoftLabelFn,
@@ -28,7 +29,7 @@ from potstill.evaluation.byte_matched_baselines import (
     count_exact_bytes,
     estimate_items,
 )
-from potstill.evaluation.candidate_trials import count_operations
+from potstill.evaluation.candidate_trials import Length, count_operations
 from potstill.evaluation.distilled_training import check_stored_labels
 from potstill.evaluation.estimators import is_learner_name, make_learner
 from potstill.evaluation.fitting import check_compatible, learned_lr, network_from_metadata, same_content
@@ -141,7 +142,10 @@ def evaluate(
         train=train, byte_budget=baseline_byte_budget(distilled.metadata["bytes"]), make=context.make, seed=seed,
         proportional=distilled.metadata.get("balance") == "natural" and len(set(train.labels.bincount().tolist())) > 1,
         quick=context.protocol.shortened, executor=context.executor,
-        steps=min(TRIAL_STEPS, max(1, _max_updates(context.protocol, len(distilled)))),
+        trial=Length(
+            steps=min(TRIAL_STEPS, max(1, _max_updates(context.protocol, len(distilled)))),
+            passes=min(TRIAL_PASSES, max(context.protocol.recipe.least_epochs, context.protocol.recipe.epochs or 0)),
+        ),
     )  # fmt: skip
     names, left_out = baseline_names(context, distilled) if baselines else ([], {})
     robust_scores = robust_scores and context.is_classification and context.learner is None
@@ -159,7 +163,7 @@ def evaluate(
             items=[size] * (1 + baselines + len(others)) + [many] * (len(names) + baselines * len(others)),
             again=[size, many] * (robust_scores and baselines and get_kind(train.input).augmentable), full=full,
             soft="random-soft" in names, test_samples=len(test), trials=trials,
-            trial_updates=trials * baseline_context.steps,
+            trial_updates=trials * baseline_context.trial.updates(many),
         ))  # fmt: skip
     labeller: Labeller | None = None
     if context.teacher_labels and (stored is None or baselines):

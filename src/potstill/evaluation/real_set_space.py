@@ -20,6 +20,8 @@ TIGHT_BYTES = 4096
 """Budget up to which images of a quarter of the size are tried too, if at least four pixels a side are left."""
 ROUNDS, QUICK_ROUNDS, SHARED_CODECS = (1, 2, 4), (1, 2), 3
 """Students of each way still in after each round, also of a quick search, and codecs that other ways try."""
+SCREENED, QUICK_SCREENED = 6, 3
+"""Ways of keeping pictures that students try, also in a quick search: the best in closed form."""
 UNEVEN = 1.25
 """Ratio of class sizes from which other proportions are tried, too."""
 MAX_SELECTION_OPERATIONS = 2e11
@@ -77,6 +79,8 @@ class RealSetSpace:
     """Number of codecs, the best for the first selection, that other ways try."""
     finalists: int = 2
     """Ways that no round drops for their number alone."""
+    screened: int | None = None
+    """Ways that students try, the best in closed form (`potstill.evaluation.closed_form_screen`); ``None``: all."""
 
     @classmethod
     def of(
@@ -101,12 +105,14 @@ class RealSetSpace:
         cost = selection_operations(train, "k-means", [expected] * max(1, classes))
         cheap = [s for s in SELECTIONS if s != "k-means" or cost <= MAX_SELECTION_OPERATIONS]
         kept = tuple(form for form in labels if form != "top3" or classes > 3)
+        picture = get_kind(train.input).augmentable
         if quick:
             return cls(
                 codecs=codecs, selections=tuple(cheap), natural=both[:1], labels=kept, rounds=QUICK_ROUNDS, shared=1,
-                finalists=1,
+                finalists=1, screened=QUICK_SCREENED if picture else None,
             )  # fmt: skip
-        return cls(codecs=codecs, selections=tuple(cheap), natural=both, labels=kept)
+        screened = SCREENED if picture else None
+        return cls(codecs=codecs, selections=tuple(cheap), natural=both, labels=kept, screened=screened)
 
     @property
     def first_group(self) -> tuple[str, bool, str]:
@@ -125,9 +131,19 @@ class RealSetSpace:
     def count_codecs(self) -> int:
         return sum(len(family) for family in self.codecs)
 
+    def count_ways(self) -> int:
+        """Return the maximum number of ways, but for those that are put together at the end."""
+        return self.count_codecs() + len(self.other_groups()) * self.shared
+
+    def screens(self) -> bool:
+        """Return whether there are more ways than students try."""
+        return self.screened is not None and self.count_codecs() > self.screened
+
     def count_students(self) -> int:
         """Return the maximum number of trial students."""
         codecs, others = self.count_codecs(), len(self.other_groups()) * self.shared
+        if self.screens():
+            codecs, others = self.screened or 0, 0
         total, ways = 0, codecs
         for n, (before, students) in enumerate(zip((0, *self.rounds), self.rounds, strict=False)):
             total += ways * (students - before)

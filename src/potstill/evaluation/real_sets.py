@@ -3,7 +3,8 @@
 Small students learn each way to store real samples (`potstill.evaluation.real_set_space`) of one part of the training
 data and are tested on another. All ways have the same students, so that they are compared in pairs; the hopeless ones
 are dropped after each round (successive halving, arXiv:1502.07943). First random samples try every codec; then other
-selections, proportions and labels try the codecs that did best; last the best of each are put together.
+selections, proportions and labels try the codecs that did best; last the best of each are put together. Of pictures
+there are many ways: all are scored in closed form first, and students try the best.
 
 What was chosen is measured, or saved, with fresh draws of all training data, packed and read back.
 """
@@ -38,9 +39,12 @@ from potstill.evaluation.byte_matched_baselines import (
     take,
 )
 from potstill.evaluation.candidate_trials import MARGIN, Probe, make_probe, paired_loss
+from potstill.evaluation.closed_form_screen import ClosedFormScreen
+from potstill.evaluation.estimators import LearnerFactory
 from potstill.evaluation.real_set_space import RealSetSpace, RealWay, has_label_bits
 from potstill.evaluation.training_sets import TeacherJob, TrainingSet
 from potstill.labels.teacher import soft_labels
+from potstill.rng import derive_seed
 from potstill.tasks import get_task
 
 __all__ = ["BASELINES", "RealSetSearch", "Trial", "count_trials", "space_of"]
@@ -65,11 +69,18 @@ class Trial:
     rows: Tensor = field(default_factory=lambda: torch.zeros(0, 1, dtype=torch.float64))
     """Parts of each student's score; more is better."""
     rounds: int = 0
+    screened: float | None = None
+    """Accuracy in closed form, a fraction."""
 
     @property
     def merit(self) -> float:
         """Mean score of its students, its sign turned where less is better."""
         return float(self.rows.mean()) if len(self.rows) else 0.0
+
+    @property
+    def score(self) -> float:
+        """Mean score of its students; without any, its accuracy in closed form."""
+        return self.merit if len(self.rows) else self.screened or 0.0
 
     def is_behind(self, leader: "Trial") -> bool:
         """Return whether the shared students show that it is behind."""
@@ -104,16 +115,23 @@ class RealSetSearch:
     @property
     def is_late(self) -> bool:
         """True where the time is over; then some ways may be untried."""
-        return self.seconds is not None and time.monotonic() - self._started > self.seconds and self.trained >= 2
+        tried = max(self.trained, sum(t.screened is not None for t in self.trials))
+        return self.seconds is not None and time.monotonic() - self._started > self.seconds and tried >= 2
 
     @cached_property
     def probe(self) -> Probe:
         """The students."""
         where = self.where
         return make_probe(
-            where.make, where.train, self._held, students=self.space.rounds[-1], seed=where.seed, steps=where.steps,
+            where.make, where.train, self._held, students=self.space.rounds[-1], seed=where.seed, steps=where.trial,
             executor=where.executor,
         )  # fmt: skip
+
+    @cached_property
+    def _screen(self) -> ClosedFormScreen:
+        """Scores of ways before students learn them."""
+        seed = derive_seed(self.where.seed, "screen")
+        return ClosedFormScreen(make=self.probe.make, held_out=self._held, seed=seed)
 
     @cached_property
     def _teacher(self) -> SoftLabelFn:
@@ -133,6 +151,9 @@ class RealSetSearch:
         self.trials = first
         if len(first) == 1 and not others:
             return self  # there is nothing to choose
+        if self.space.screens() and not isinstance(self.where.make, LearnerFactory):
+            self._run_screened(first, others)
+            return self
         alive = self._halve(first, self.space.rounds[:-1] if others else self.space.rounds)
         if others and not self.is_late:
             best = [t.way.codec for t in sorted(first, key=_rank)[: self.space.shared]]
@@ -142,9 +163,32 @@ class RealSetSearch:
             self.trials += more
             alive = self._halve([*alive, *more], self.space.rounds)
             self._put_together(alive)
+        self._finish()
+        return self
+
+    def _finish(self) -> None:
         self.trials.sort(key=_rank)
         self._report(self.trained)
-        return self
+
+    def _run_screened(self, first: list[Trial], others: Sequence[tuple[str, bool, str]]) -> None:
+        """Score all ways in closed form; students try the best of them."""
+        self._score(first)
+        best = [t.way.codec for t in sorted(first, key=_rank)[: self.space.shared]]
+        more = [t for group in others for codec in best if (t := self._new(self._way(group, codec), first)) is not None]
+        self._score(more)
+        self.trials = [*first, *more]
+        tried = sorted(self.trials, key=_rank)[: self.space.screened]
+        self._put_together(self._halve(tried, self.space.rounds))
+        self._finish()
+
+    def _score(self, trials: Sequence[Trial]) -> None:
+        """Score ways in closed form, by one draw of each."""
+        for done, trial in enumerate(trials):
+            if trial.screened is None and not self.is_late:
+                made = self._made_for(trial, 0)
+                trial.bytes, trial.items = made.bytes, made.items
+                trial.screened = self._screen.score(made.pairs[0])
+                self.say("how to keep real samples, in closed form", done + 1, len(trials))
 
     def best(self, *, selection: str, labels: str = "hard", first: bool = False) -> Trial | None:
         """Return the best way of a selection and of labels; ``None``: there is none.
@@ -169,7 +213,7 @@ class RealSetSearch:
         def order(t: Trial) -> int:
             return groups.index(t.way.group) if t.way.group in groups else len(groups)
 
-        return min((t for t in same if t is leader or leader.merit - t.merit < margin), key=order)
+        return min((t for t in same if t is leader or leader.score - t.score < margin), key=order)
 
     def make(self, trial: Trial, draws: int) -> TrainingSet:
         """Return sets of all training data, stored in a way that was tried: ``draws``, or one where it draws nothing.
@@ -207,6 +251,8 @@ class RealSetSearch:
             row: dict[str, Any] = {"per_class": t.per_class}
             if len(t.rows):
                 row |= {"bytes": t.bytes, "items": t.items, name: metric.sign * t.merit, "students": len(t.rows)}
+            if t.screened is not None:
+                row |= {"bytes": t.bytes, "items": t.items, "closed_form": t.screened}
             rows.append({"codec": t.way.codec, **row} if group is not None else {**t.way.to_dict(), **row})
         return rows
 
@@ -336,22 +382,25 @@ class RealSetSearch:
         have = len(trial.rows)
         if have >= students:
             return
-        soft = self._soft_of(trial.way.group)
         for n in range(have, students):  # a draw of a coded file may hold fewer
-
-            def order_of(most: int, draw: int = n) -> Order:
-                return self._order(trial.way.group, draw, None if trial.way.selection == "random" else most)
-
-            order, fitting = self._fitting_order(self._fit, trial, order_of, soft)
-            trial.per_class = max(trial.per_class, fitting)  # the next draws begin there
-            made = pack_samples(
-                self._fit, [order], max(1, fitting), trial.way.codec, soft if isinstance(soft, SoftLabels) else None
-            )
+            made = self._made_for(trial, n)
             scores = self.probe.student_scores(made.pairs, [n]) * get_task(self.where.train).metric.sign
             trial.rows = scores if not len(trial.rows) else torch.cat([trial.rows, scores])
             trial.bytes, trial.items = max(trial.bytes, made.bytes), made.items
             self.trained += 1
             self._report(self.trained)
+
+    def _made_for(self, trial: Trial, draw: int) -> TrainingSet:
+        """Return a draw of a way, as large as fits."""
+        soft = self._soft_of(trial.way.group)
+
+        def order_of(most: int) -> Order:
+            return self._order(trial.way.group, draw, None if trial.way.selection == "random" else most)
+
+        order, fitting = self._fitting_order(self._fit, trial, order_of, soft)
+        trial.per_class = max(trial.per_class, fitting)  # the next draws begin there
+        labels = soft if isinstance(soft, SoftLabels) else None
+        return pack_samples(self._fit, [order], max(1, fitting), trial.way.codec, labels)
 
     def _report(self, done: int) -> None:
         most = max(done, self.space.count_students())
@@ -365,7 +414,7 @@ class RealSetSearch:
         for trial in sorted(alive, key=lambda t: t.merit):
             for at, (own, usual) in enumerate(zip(trial.way.group, first, strict=True)):
                 base = self.best(selection=first[0], labels=first[2], first=True)
-                if own != usual and base is not None and trial.merit > base.merit:
+                if own != usual and base is not None and _beats(trial, base):
                     parts[at] = own
         way = self._way((str(parts[0]), bool(parts[1]), str(parts[2])), leader.way.codec)
         if any(t.way == way for t in self.trials):
@@ -376,9 +425,16 @@ class RealSetSearch:
             self.trials.append(new)
 
 
+def _beats(trial: Trial, base: Trial) -> bool:
+    """Return whether a way scored better, by students if both have some."""
+    if len(trial.rows) and len(base.rows):
+        return trial.merit > base.merit
+    return (trial.screened or 0.0) > (base.screened or 0.0)
+
+
 def _rank(trial: Trial) -> tuple[int, float]:
-    """Order trials: who was in the later round first, then who scored better."""
-    return -trial.rounds, -trial.merit
+    """Order trials: who was in the later round first, then who scored better, with students or without."""
+    return -trial.rounds, -trial.score
 
 
 def _each(train: Source) -> str:

@@ -17,7 +17,7 @@ from potstill.data.groups import source_key
 from potstill.dataset_file import write_atomic
 from potstill.errors import PotstillError, unknown_name
 from potstill.evaluation.byte_matched_baselines import BaselineContext
-from potstill.evaluation.candidate_trials import narrow_network
+from potstill.evaluation.candidate_trials import Length, narrow_network
 from potstill.evaluation.real_sets import RealSetSearch, space_of
 from potstill.execution import Executor, Serial, resolve_executor
 from potstill.execution.memory import keep_freed_memory
@@ -241,7 +241,7 @@ class _Maker:
         make = narrow_network(self.learner.factory(source, len(source.classes)), source)
         where = BaselineContext(
             train=source, byte_budget=context.share, make=make, seed=derive_seed(context.seed, "choice"), quick=True,
-            steps=min(100, self.learner.steps), executor=Serial(),
+            trial=Length(steps=min(100, self.learner.steps)), executor=Serial(),
         )  # fmt: skip
         space = replace(space_of(where), rounds=CHOICE_ROUNDS, shared=2)
         if self.single_pass or parts > 1:

@@ -19,7 +19,8 @@ from potstill.data.groups import source_key
 from potstill.dataset_file import Distilled, load, write_atomic
 from potstill.errors import PotstillError
 from potstill.evaluation import Protocol
-from potstill.evaluation.byte_matched_baselines import TRIAL_STEPS, BaselineContext, baseline_byte_budget
+from potstill.evaluation.byte_matched_baselines import TRIAL_PASSES, TRIAL_STEPS, BaselineContext, baseline_byte_budget
+from potstill.evaluation.candidate_trials import Length
 from potstill.evaluation.evaluate import normalize_like
 from potstill.evaluation.fitting import check_compatible
 from potstill.evaluation.measurement import EvaluationContext
@@ -123,7 +124,7 @@ def edge(
         make=make,
         seed=seed,
         quick=quick,
-        steps=min(TRIAL_STEPS, updates),
+        trial=Length(steps=min(TRIAL_STEPS, updates), passes=TRIAL_PASSES, most=updates),
     )
     fit, held_out = where.parts()
     runner = _Runner(
