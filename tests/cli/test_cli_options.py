@@ -226,6 +226,27 @@ OPTIONS = {
         "--device",
         "--force",
     },
+    "audit robustness": COMMON
+    | READING
+    | {
+        "FILE",
+        "--data",
+        "--out",
+        "--eps",
+        "--eps-l2",
+        "--attack-steps",
+        "--queries",
+        "--ood",
+        "--samples",
+        "--students",
+        "--steps",
+        "--full-steps",
+        "--lr",
+        "--network",
+        "--seed",
+        "--device",
+        "--force",
+    },
     "audit provenance": COMMON
     | READING
     | {

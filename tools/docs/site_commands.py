@@ -33,6 +33,7 @@ GUIDES: dict[str, tuple[str, ...]] = {
     "use augmentation": ("guides/augmentation.md",),
     "audit privacy": ("guides/audit-privacy.md", "explanation/limitations.md"),
     "audit fairness": ("guides/fairness.md",),
+    "audit robustness": ("guides/robustness.md",),
     "sign": ("guides/provenance.md",),
     "mark": ("guides/provenance.md",),
     "audit provenance": ("guides/provenance.md",),
@@ -110,7 +111,7 @@ MORE: dict[str, tuple[str, ...]] = {
 TRAINING = (
     "distill", "evaluate", "label", "score", "compare", "scaling", "diagnose", "active-learning", "use search",
     "use continual", "use federated", "use deletion", "use edge", "use augmentation",
-    "audit privacy", "audit fairness", "audit provenance",
+    "audit privacy", "audit fairness", "audit robustness", "audit provenance",
 )  # fmt: skip
 """Commands that train networks."""
 STATUSES: list[list[object]] = [

@@ -65,6 +65,10 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             "audit_fairness:AuditFairness",
             "measure whom a set serves badly, and if it amplifies a bias of the data",
         ),
+        "audit robustness": (
+            "audit_robustness:AuditRobustness",
+            "measure what attacks, corruptions and outliers leave of the accuracy of a set's students",
+        ),
         "audit provenance": (
             "audit_provenance:AuditProvenance",
             "test if a key marked a set, how many items prove it, and if a model was trained on it",
