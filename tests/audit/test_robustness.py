@@ -246,7 +246,7 @@ def test_the_command_writes_a_part_that_the_page_shows(tmp_path: Path, capsys: p
     assert main([*line, *quick, "--out", str(said)]) == 0
     text = " ".join(capsys.readouterr().out.split())  # lines are folded at a width
     assert "PGD, L∞ 8/255" in text
-    assert "the strongest of 5, L∞ 0.1" in text
+    assert "all 5, L∞ 0.1" in text
     part = json.loads(said.read_text())["parts"]["robustness"]
     assert {a["eps"] for a in part["values"]["attacks"] if a["norm"] == "linf"} == {0.1, 8 / 255, 0.5}
     assert main(["report", str(tmp_path), "--out", str(tmp_path / "page.html"), "--quiet"]) == 0

@@ -103,7 +103,7 @@ def audit_robustness(
     Examples:
         >>> small = potstill.distill("digits", "random", ipc=1, progress=None)
         >>> from potstill.audit.robustness import audit_robustness
-        >>> splits = potstill.load_data("digits", test_fraction=0.2)
+        >>> splits = potstill.load_data("digits")
         >>> audit = audit_robustness(small, splits, students=2, steps=5, full_steps=5, samples=50, progress=None)
         >>> sorted(audit.values["clean"])
         ['all data', 'random', 'set']

@@ -109,8 +109,8 @@ def sentence(values: Mapping[str, Any], settings: AttackSettings) -> str:
         0: "Under attack, students of the set are not told apart from those of as many random real samples",
     }[side]  # fmt: skip
     said = (
-        f"{verdict}: at L∞ {eps_text(settings.largest)} the strongest of {len(settings.strongest)} attacks leaves "
-        f"{_points(found['set'])} % of the answers right, and {_points(found['random'])} % "
+        f"{verdict}: at L∞ {eps_text(settings.largest)}, {_points(found['set'])} % of the answers are right under "
+        f"each of {len(settings.strongest)} attacks, and {_points(found['random'])} % "
         f"({_signed(gap)} points); without attack it is {_points(clean['set'])} and {_points(clean['random'])} % "
         f"({_signed(clean['difference']['random'])}). Of the right answers {_points(kept['set'])} and "
         f"{_points(kept['random'])} % stay right, after training on all data {_points(kept['all data'])} %."
@@ -143,7 +143,7 @@ def tables(values: Mapping[str, Any], settings: AttackSettings) -> list[AuditTab
     largest = eps_text(settings.largest)
     attacked = [_row("none", values["clean"]), *(_row(a.text, by_attack[a]) for a in settings.white_box)]
     attacked += [
-        _row(f"the strongest of {len(settings.strongest)}, L∞ {largest}", values["strongest"]),
+        _row(f"all {len(settings.strongest)}, L∞ {largest}", values["strongest"]),
         _row("right answers that stay right", values["kept"]),
     ]
     checks = [_row(a.text, by_attack[a]) for a in (*settings.further, settings.large)]
