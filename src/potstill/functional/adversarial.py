@@ -130,7 +130,7 @@ def square_search(
     """Return pictures within ε (L∞) found by random search, without any gradient.
 
     It starts from vertical stripes of ±ε. Each query sets a square window to ±ε, a sign for each sample and channel,
-    and is kept where the margin rises. The window's share of the picture starts at 0.8 and is halved as in the paper,
+    and stays where the margin rises. The window's share of the picture starts at 0.8 and is halved as in the paper,
     whose schedule is scaled to ``queries``.
 
     Args:

@@ -43,7 +43,7 @@ def result_values(
     outliers = list(dict.fromkeys(of for of, _ in results["set"][0].auroc))
     return {
         "n": len(results["set"]), "clean": accuracies(lambda student: student.clean),
-        "attacks": [{"attack": a.name, "norm": a.norm, "eps": a.eps, **found} for a, found in attacks.items()],
+        "attacks": [{"attack": a.name, "norm": a.norm, "eps": a.eps, **part} for a, part in attacks.items()],
         "strongest": {"norm": "linf", "eps": settings.largest, **accuracies(strongest)},
         "kept": scalars(lambda student: float(strongest(student).sum()) / max(1, int(student.clean.sum()))),
         "masking": {name: _masking(attacks, settings, name) for name in NAMES},
@@ -67,27 +67,27 @@ def _accuracies(right: Mapping[str, Sequence[Tensor]]) -> dict[str, Any]:
     matrices = {name: torch.stack(list(of)).double().numpy() for name, of in right.items()}
     means = {name: matrix.mean(1).tolist() for name, matrix in matrices.items()}
     n = matrices["set"].shape[1]
-    found: dict[str, Any] = {
+    part: dict[str, Any] = {
         name: summary(means[name], n, 0.0, samples=SampleScores.from_matrix(matrix))
         for name, matrix in matrices.items()
     }
-    found["difference"] = {
+    part["difference"] = {
         other: paired_difference(
             means["set"], means[other], n, samples=SampleScores.from_matrix(matrices["set"] - matrices[other])
         )
         for other in NAMES[1:]
     }  # fmt: skip
-    return found
+    return part
 
 
 def _scalars(values: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     """Return values in [0, 1] by training set, and their differences, over students on these test pictures."""
-    found: dict[str, Any] = {}
+    part: dict[str, Any] = {}
     for name, of in values.items():
         one = summary(of, low=0.0)
-        found[name] = one | {"ci95": None if one["ci95"] is None else [one["ci95"][0], min(1.0, one["ci95"][1])]}
-    found["difference"] = {other: paired_difference(values["set"], values[other]) for other in NAMES[1:]}
-    return found
+        part[name] = one | {"ci95": None if one["ci95"] is None else [one["ci95"][0], min(1.0, one["ci95"][1])]}
+    part["difference"] = {other: paired_difference(values["set"], values[other]) for other in NAMES[1:]}
+    return part
 
 
 def _masking(attacks: Mapping[Attack, Mapping[str, Any]], settings: AttackSettings, name: str) -> dict[str, Any]:
@@ -100,8 +100,8 @@ def _masking(attacks: Mapping[Attack, Mapping[str, Any]], settings: AttackSettin
 
 def sentence(values: Mapping[str, Any], settings: AttackSettings) -> str:
     """Return the answer: set against as many random real samples under attack, beside accuracy without one."""
-    found, clean, kept = values["strongest"], values["clean"], values["kept"]
-    gap = found["difference"]["random"]
+    part, clean, kept = values["strongest"], values["clean"], values["kept"]
+    gap = part["difference"]["random"]
     side = 0 if gap["ci95"] is None else 1 if gap["ci95"][0] > 0 else -1 if gap["ci95"][1] < 0 else 0
     verdict = {
         1: "Students of the set are more robust than those of as many random real samples",
@@ -109,8 +109,8 @@ def sentence(values: Mapping[str, Any], settings: AttackSettings) -> str:
         0: "Under attack, students of the set are not told apart from those of as many random real samples",
     }[side]  # fmt: skip
     said = (
-        f"{verdict}: at L∞ {eps_text(settings.largest)}, {_points(found['set'])} % of the answers are right under "
-        f"each of {len(settings.strongest)} attacks, and {_points(found['random'])} % "
+        f"{verdict}: at L∞ {eps_text(settings.largest)}, {_points(part['set'])} % of the answers are right under "
+        f"each of {len(settings.strongest)} attacks, and {_points(part['random'])} % "
         f"({_signed(gap)} points); without attack it is {_points(clean['set'])} and {_points(clean['random'])} % "
         f"({_signed(clean['difference']['random'])}). Of the right answers {_points(kept['set'])} and "
         f"{_points(kept['random'])} % stay right, after training on all data {_points(kept['all data'])} %."
@@ -139,7 +139,7 @@ def _reasons(values: Mapping[str, Any], name: str) -> str:
 def tables(values: Mapping[str, Any], settings: AttackSettings) -> list[AuditTable]:
     """Return the tables."""
     head = ["the set", "as many random", "all data", "set minus random"]
-    by_attack = {Attack(found["attack"], found["norm"], found["eps"]): found for found in values["attacks"]}
+    by_attack = {Attack(part["attack"], part["norm"], part["eps"]): part for part in values["attacks"]}
     largest = eps_text(settings.largest)
     attacked = [_row("none", values["clean"]), *(_row(a.text, by_attack[a]) for a in settings.white_box)]
     attacked += [
@@ -148,9 +148,9 @@ def tables(values: Mapping[str, Any], settings: AttackSettings) -> list[AuditTab
     ]
     checks = [_row(a.text, by_attack[a]) for a in (*settings.further, settings.large)]
     checks.append(["passed", *("yes" if values["masking"][name]["passed"] else "no" for name in NAMES), ""])
-    corrupted = [_row(name, found) for name, found in values["corruptions"].items()]
+    corrupted = [_row(name, part) for name, part in values["corruptions"].items()]
     known = [_row("calibration error (ECE)", values["ece"])]
-    known += [_row(f"AUROC of {found['score']}, {found['outliers']}", found) for found in values["ood"]]
+    known += [_row(f"AUROC of {part['score']}, {part['outliers']}", part) for part in values["ood"]]
     return [
         AuditTable(caption="Accuracy in percent under attack", head=["attack", *head], rows=attacked),
         AuditTable(caption="Checks for masked gradients: accuracy in percent", head=["attack", *head], rows=checks),
@@ -177,8 +177,8 @@ def notes(
     return said
 
 
-def _row(name: str, found: Mapping[str, Any]) -> list[str]:
-    return [name, *(_interval(found[of]) for of in NAMES), _signed(found["difference"]["random"])]
+def _row(name: str, part: Mapping[str, Any]) -> list[str]:
+    return [name, *(_interval(part[of]) for of in NAMES), _signed(part["difference"]["random"])]
 
 
 def _points(value: Mapping[str, Any]) -> str:
