@@ -27,6 +27,7 @@ SLOW = (
     "docs/guides/deletion.md",
     "docs/guides/edge.md",
     "docs/guides/fairness.md",
+    "docs/guides/provenance.md",
     "docs/guides/search.md",
     "docs/guides/selection.md",
     "docs/guides/soft-labels.md",
