@@ -2,9 +2,11 @@
 
 import json
 import math
+import sys
+import types
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from torch import Tensor
 import potstill
 from potstill.audit.robustness import audit_robustness
 from potstill.audit.robustness.attacks import Attack, AttackSettings, eps_text, forward_of, transferred
+from potstill.audit.robustness.autoattack import auto_attack
 from potstill.audit.robustness.corruptions import CORRUPTIONS, corrupt
 from potstill.audit.robustness.outliers import SCORES, auroc, shuffled_patches, uniform_noise
 from potstill.audit.robustness.run import measure_students, train_students
@@ -132,6 +135,51 @@ def test_numbers_of_a_student_are_those_by_hand() -> None:
     made = {"set": x, "random": 1 - x, "all data": x}
     by_hand = (forward(1 - x).argmax(1) == y) & (forward(x).argmax(1) == y)
     assert torch.equal(transferred(forward, made, "set", y), by_hand)
+
+
+class Package(types.ModuleType):
+    """A package in which AutoAttack inverts pictures, too far, and draws from the global generator."""
+
+    calls: ClassVar[list[dict[str, Any]]] = []
+
+    class AutoAttack:
+        def __init__(self, model: Any, **options: Any) -> None:
+            self.model = model
+            next(model.parameters())  # the package reads its device there
+            Package.calls.append(options)
+
+        def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+            assert len(self.model(x)) == len(y)
+            torch.manual_seed(7)
+            return x + 2 * (torch.rand(()) - torch.rand(())).sign() * (1 - 2 * x)
+
+
+def test_autoattack_is_the_package_s_and_stays_in_the_ball(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = torch.rand(6, 1, 4, 4), torch.arange(6) % 5
+    monkeypatch.setitem(sys.modules, "torchattacks", Package("torchattacks"))
+    Package.calls.clear()
+    before = torch.random.get_rng_state()
+    found = auto_attack(lambda x: x.flatten(1)[:, :5], x, y, 0.1, classes=5, seed=3)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert Package.calls == [{"norm": "Linf", "eps": 0.1, "version": "standard", "n_classes": 5, "seed": 3}]
+    assert float((found - x).abs().max()) <= 0.1 + 1e-6
+    assert 0 <= float(found.min()) <= float(found.max()) <= 1
+    digits = potstill.load_data("digits")
+    small = potstill.distill(digits, "random", ipc=1, progress=None)
+    options = QUICK | {"steps": 5, "full_steps": 5, "queries": 2, "attack_steps": 1, "eps": (0.05, 0.1)}
+    audit = audit_robustness(small, digits, **options, autoattack=True)
+    assert [a["eps"] for a in audit.values["attacks"] if a["attack"] == "autoattack"] == [0.05, 0.1]
+    assert "under each of 6 attacks" in audit.sentence
+
+
+def test_autoattack_without_its_package_or_with_few_classes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchattacks", None)  # as if it were not installed
+    small = potstill.distill("digits", "random", ipc=1, progress=None)
+    with pytest.raises(PotstillError, match=r"AutoAttack: needs the package torchattacks, .*potstill\[attacks\]"):
+        audit_robustness(small, "digits", **QUICK, autoattack=True)
+    data = halves(strong=True)
+    with pytest.raises(PotstillError, match="AutoAttack needs at least 4 classes, but there are 2"):
+        audit_robustness(potstill.distill(data, "random", ipc=1, progress=None), data, **QUICK, autoattack=True)
 
 
 def test_every_corruption_changes_pictures_within_the_range_and_alike_at_one_seed() -> None:

@@ -236,6 +236,7 @@ OPTIONS = {
         "--eps-l2",
         "--attack-steps",
         "--queries",
+        "--autoattack",
         "--ood",
         "--samples",
         "--students",

@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from potstill.audit.robustness.autoattack import auto_attack
 from potstill.core import Normalization
 from potstill.evaluation.student import TEST_CHUNK
 from potstill.functional.adversarial import Ball, Forward, fgsm, margins, pgd, square_search
-from potstill.rng import generator
+from potstill.rng import derive_seed, generator
 
 __all__ = ["LARGE", "Attack", "AttackSettings", "answers", "attack_student", "eps_text", "forward_of", "transferred"]
 
@@ -23,7 +24,7 @@ class Attack(NamedTuple):
     """An attack and its radius."""
 
     name: str
-    """``fgsm``, ``pgd``, ``pgd-margin``, ``square`` or ``transfer``."""
+    """``fgsm``, ``pgd``, ``pgd-margin``, ``square``, ``transfer`` or ``autoattack``."""
     norm: Literal["linf", "l2"]
     eps: float
 
@@ -32,7 +33,7 @@ class Attack(NamedTuple):
         """Words for a table."""
         words = {
             "fgsm": "FGSM", "pgd": "PGD", "pgd-margin": "PGD on the margin", "square": "random search",
-            "transfer": "transfer",
+            "transfer": "transfer", "autoattack": "AutoAttack",
         }  # fmt: skip
         return f"{words[self.name]}, {'L∞' if self.norm == 'linf' else 'L2'} {eps_text(self.eps)}"
 
@@ -55,6 +56,8 @@ class AttackSettings:
     queries: int
     """Forward passes of random search."""
     seed: int
+    autoattack: bool = False
+    """AutoAttack too, at every radius of L∞."""
 
     @property
     def largest(self) -> float:
@@ -63,9 +66,13 @@ class AttackSettings:
 
     @property
     def white_box(self) -> tuple[Attack, ...]:
-        """FGSM and PGD at every radius."""
+        """FGSM and PGD at every radius, and AutoAttack, a part of which sees no gradient."""
         balls = [("linf", eps) for eps in sorted(self.eps)] + [("l2", eps) for eps in sorted(self.eps_l2)]
-        return tuple(Attack(name, norm, eps) for norm, eps in balls for name in ("fgsm", "pgd"))  # type: ignore[arg-type]
+        return tuple(
+            Attack(name, norm, eps)  # type: ignore[arg-type]
+            for norm, eps in balls
+            for name in ("fgsm", "pgd", *(["autoattack"] if self.autoattack and norm == "linf" else []))
+        )
 
     @property
     def further(self) -> tuple[Attack, ...]:
@@ -101,7 +108,7 @@ def answers(forward: Forward, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k
 
 
 def _examples(
-    attack: Attack, forward: Forward, x: Tensor, y: Tensor, settings: AttackSettings, student: int
+    attack: Attack, forward: Forward, x: Tensor, y: Tensor, settings: AttackSettings, student: int, classes: int
 ) -> Float[Tensor, "n c h w"]:
     rng = generator(settings.seed, "robustness", attack.name, attack.norm, f"{attack.eps:.9g}", student)
     ball = Ball(attack.norm, attack.eps)
@@ -109,6 +116,9 @@ def _examples(
         "fgsm": lambda x, y: fgsm(forward, x, y, ball),
         "pgd": lambda x, y: pgd(forward, x, y, ball, steps=settings.steps, rng=rng),
         "pgd-margin": lambda x, y: pgd(forward, x, y, ball, steps=settings.steps, rng=rng, loss=margins),
+        "autoattack": lambda x, y: auto_attack(
+            forward, x, y, attack.eps, classes=classes, seed=derive_seed(settings.seed, "robustness", "auto", student)
+        ),
         "square": lambda x, y: square_search(forward, x, y, attack.eps, queries=settings.queries, rng=rng),
     }
     parts = zip(torch.split(x, TEST_CHUNK), torch.split(y, TEST_CHUNK), strict=True)
@@ -125,10 +135,11 @@ def attack_student(
         y: classes, on the CPU.
         student: its number, which keys the draws: students of all training sets get the same ones.
     """
-    clean = answers(forward, x).argmax(1) == y
+    logits = answers(forward, x)
+    clean, classes = logits.argmax(1) == y, logits.shape[1]
     for attack in (*settings.white_box, *settings.further, settings.large):
         if attack.name != "transfer":
-            examples = _examples(attack, forward, x, y.to(x.device), settings, student)
+            examples = _examples(attack, forward, x, y.to(x.device), settings, student, classes)
             yield attack, clean & (answers(forward, examples).argmax(1) == y), examples
 
 

@@ -20,6 +20,7 @@ from potstill.audit.robustness.attacks import (
     forward_of,
     transferred,
 )
+from potstill.audit.robustness.autoattack import check_auto_attack
 from potstill.audit.robustness.corruptions import CORRUPTIONS, corrupt
 from potstill.audit.robustness.outliers import SCORES, auroc, shuffled_patches, uniform_noise
 from potstill.audit.robustness.summary import notes, result_values, sentence, tables
@@ -52,6 +53,7 @@ def audit_robustness(
     eps_l2: Sequence[float] = EPS_L2,
     attack_steps: int = 20,
     queries: int = 100,
+    autoattack: bool = False,
     ood: Any = None,
     samples: int = SAMPLES,
     students: int = STUDENTS,
@@ -80,6 +82,8 @@ def audit_robustness(
         eps_l2: radii of L2, in the same units; may be empty.
         attack_steps: steps of PGD.
         queries: forward passes of random search for each picture.
+        autoattack: also run AutoAttack (standard version) at every radius of L∞; needs the extra ``attacks``. It takes
+            several times as long as all else.
         ood: data whose pictures belong to no class, of the same shape (their test part, if they have one). Default:
             uniform noise, and test pictures with shuffled patches.
         samples: largest number of test pictures, and of outliers.
@@ -118,12 +122,14 @@ def audit_robustness(
             raise PotstillError(f"a robustness audit needs `{what}=` of at least {least}, not {number}; change it")
     settings = AttackSettings(
         eps=_radii("eps", eps, 1.0), eps_l2=_radii("eps_l2", eps_l2, math.inf), steps=attack_steps, queries=queries,
-        seed=seed,
+        seed=seed, autoattack=autoattack,
     )  # fmt: skip
     if not settings.eps:
         raise PotstillError("a robustness audit needs a radius of L∞ at least, but `eps=` is empty; give one")
     small, splits = load_set_and_splits(distilled, data, device)
     _check_data(splits)
+    if autoattack:
+        check_auto_attack(len(splits.train.classes))
     strange = None if ood is None else _outliers(ood, splits.train, samples, seed)
     bench = make_bench(
         small, splits, network=parse_network(network), eval_split="test", students=students, steps=steps, lr=lr,
@@ -147,7 +153,7 @@ def audit_robustness(
             "students": students, "steps": steps, "full_steps": full_steps, "lr": bench.protocol.recipe.lr[0],
             "network": bench.make.name, "seed": seed, "test_samples": len(x), "eps": list(settings.eps),
             "eps_l2": list(settings.eps_l2), "attack_steps": attack_steps, "queries": queries,
-            "outliers": {name: len(of) for name, of in outliers.items()},
+            "autoattack": autoattack, "outliers": {name: len(of) for name, of in outliers.items()},
         },
         seconds=time.monotonic() - started,
     )  # fmt: skip

@@ -8,7 +8,7 @@ from tyro.conf import arg
 
 from potstill._util.progress import ProgressReporter
 from potstill.cli.audits import AuditCommand
-from potstill.cli.command import DataCommand, Misuse, Parsed, optional
+from potstill.cli.command import DataCommand, Flag, Misuse, Parsed, optional
 from potstill.cli.option_types import Specs
 from potstill.cli.reading import load_set_and_data
 
@@ -36,6 +36,8 @@ class AuditRobustness(AuditCommand, DataCommand):
     """Steps of PGD."""
     queries: Annotated[int, arg(metavar="N")] = 100
     """Forward passes of random search for each picture."""
+    autoattack: Flag = False
+    """Also run AutoAttack (the extra attacks); it takes several times as long as all else."""
     ood: Annotated[str | None, optional("DATA")] = None
     """Pictures of no class, of the same shape (else uniform noise, and test pictures in shuffled patches)."""
     samples: Annotated[int, arg(metavar="N")] = 1000
@@ -52,7 +54,7 @@ class AuditRobustness(AuditCommand, DataCommand):
     """Network of the students (else the one that the set was made with)."""
 
     main_options: ClassVar[tuple[str, ...]] = (
-        "data", "out", "eps", "eps_l2", "ood", "samples", "students", "network", "seed", "device",
+        "data", "out", "eps", "eps_l2", "autoattack", "ood", "samples", "students", "network", "seed", "device",
     )  # fmt: skip
     option_groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "Details": ("attack_steps", "queries", "steps", "full_steps", "lr")
@@ -79,8 +81,8 @@ class AuditRobustness(AuditCommand, DataCommand):
         return audit_robustness(
             distilled, splits, eps=[_radius(radius, "--eps") for radius in self.eps],
             eps_l2=[_radius(radius, "--eps-l2") for radius in self.eps_l2], attack_steps=self.attack_steps,
-            queries=self.queries, ood=self.ood, samples=self.samples, students=self.students, steps=self.steps,
-            full_steps=self.full_steps, lr=self.lr, network=self.network, seed=self.seed, device=self.device,
+            queries=self.queries, autoattack=self.autoattack, ood=self.ood, samples=self.samples,
+            students=self.students, steps=self.steps, full_steps=self.full_steps, lr=self.lr, network=self.network, seed=self.seed, device=self.device,
             progress=progress.report_count,
         )  # fmt: skip
 
