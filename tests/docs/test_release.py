@@ -90,7 +90,7 @@ def test_every_link_of_the_readme_can_be_made_absolute():
 
 EXTRAS = dict(PROJECT["project"]["optional-dependencies"])
 NOT_FOR_USE = {"test", "check", "docs", "examples", "all"}
-APART = {"flower"}
+APART = {"attacks", "flower"}
 """Extras that need an environment of their own."""
 IMPORTS = {
     "ot": "POT",

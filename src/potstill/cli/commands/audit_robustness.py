@@ -82,7 +82,8 @@ class AuditRobustness(AuditCommand, DataCommand):
             distilled, splits, eps=[_radius(radius, "--eps") for radius in self.eps],
             eps_l2=[_radius(radius, "--eps-l2") for radius in self.eps_l2], attack_steps=self.attack_steps,
             queries=self.queries, autoattack=self.autoattack, ood=self.ood, samples=self.samples,
-            students=self.students, steps=self.steps, full_steps=self.full_steps, lr=self.lr, network=self.network, seed=self.seed, device=self.device,
+            students=self.students, steps=self.steps, full_steps=self.full_steps,
+            lr=self.lr, network=self.network, seed=self.seed, device=self.device,
             progress=progress.report_count,
         )  # fmt: skip
 
