@@ -4,7 +4,7 @@
     python benchmarks/trust/robustness.py [--data mnist-5k] [--seeds 3] [--students 3]
 
 Every row of every seed is a file under ``--folder``, from which an interrupted run goes on; the summary goes to
-``results/trust/robustness.json``. Students of one seed are tested on the same test pictures, AutoAttack on the first of
+``results/trust/robustness.json``. Students of one seed are tested on the same test pictures, AutoAttack on some of
 them, where its accuracy stands beside that of our own attacks. Nothing is chosen on the test part.
 """
 
@@ -29,6 +29,7 @@ from potstill.diagnostics import make_bench
 from potstill.diagnostics.bench import Condition, TrainingData
 from potstill.evaluation.statistics import paired_difference, summary
 from potstill.evaluation.student import train
+from potstill.rng import generator
 
 NETWORK = "mlp-w64"
 ROWS: dict[str, dict[str, Any]] = {
@@ -74,7 +75,7 @@ def cell(path: Path, name: str, seed: int, splits: Splits, args: argparse.Namesp
     bench, networks, total = students_of(name, splits, seed, args)
     made = time.process_time()
     x, y = bench.eval_source.raw(torch.arange(len(bench.eval_source))), bench.eval_source.labels
-    few = min(args.few, len(x))
+    few = torch.randperm(len(x), generator=generator(seed, "robustness", "few"))[: args.few]  # they are sorted by class
     found: dict[str, list[float]] = {}
 
     def add(key: str, right: torch.Tensor) -> None:
@@ -93,14 +94,14 @@ def cell(path: Path, name: str, seed: int, splits: Splits, args: argparse.Namesp
                 else:
                     add(f"{attack.name} {255 * eps:.0f}", right)
                     ours = ours & right
-            examples = auto_attack(forward, x[:few], y[:few], eps, classes=len(splits.train.classes), seed=seed)
-            theirs = clean[:few] & (answers(forward, examples).argmax(1) == y[:few])
-            for key, right in (("ours", ours), ("ours, few", ours[:few]), ("autoattack", theirs)):
+            examples = auto_attack(forward, x[few], y[few], eps, classes=len(splits.train.classes), seed=seed)
+            theirs = clean[few] & (answers(forward, examples).argmax(1) == y[few])
+            for key, right in (("ours", ours), ("ours, few", ours[few]), ("autoattack", theirs)):
                 add(f"{key} {255 * eps:.0f}", right)
     values = {key: sum(of) / len(of) for key, of in found.items()}
     kept = {"kept 8": sum(a / b for a, b in zip(found["ours 8"], found["clean"], strict=True)) / len(networks)}
     result = values | kept | {
-        "bytes": total, "pictures": len(x), "few": few, "seconds making": round(made - started, 1),
+        "bytes": total, "pictures": len(x), "few": len(few), "seconds making": round(made - started, 1),
         "seconds attacking": round(time.process_time() - made, 1),
     }  # fmt: skip
     path.write_text(json.dumps(result))
