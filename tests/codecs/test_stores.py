@@ -177,7 +177,8 @@ def test_every_registered_store_keeps_the_contract(name: str, shape: tuple[int, 
     x = x.repeat(-(-math.prod(shape) // len(x)))[: math.prod(shape)].reshape(shape)
     kept = taken(made, x)
     if kept is None:
-        assert not (len(shape) == 4 and shape[-3] in (1, 3)), "pictures are taken by every store"
+        is_picture = len(shape) == 4 and shape[-3] in (1, 3)
+        assert not is_picture or name == "columns", "pictures are taken by every store but that of tables"
         with pytest.raises(PotstillError, match=rf"needs? .*{re.escape(str(list(shape)))}"):
             made.pack(x)
         return

@@ -121,6 +121,7 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "strong": strong.strong_few,
     "strong-best": strong.strong_best,
     "students": matching.students,
+    "table-codecs": stored.table_codecs,
     "time-to-accuracy": matching.time_to_accuracy,
     "unroll": matching.unroll,
     "version": sources.version,

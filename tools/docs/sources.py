@@ -37,6 +37,7 @@ SOURCES: dict[str, tuple[tuple[str, str], ...]] = {
     "automatic": (("auto", "benchmarks/auto.py"),),
     "codecs": (
         ("coder.json", "benchmarks/coder.py"), ("stores.json", "benchmarks/stores.py"),
+        ("table_codecs", "benchmarks/table_codecs.py"),
         ("store_loss.json", "benchmarks/store_loss.py"),
     ),
     "data": (

@@ -17,6 +17,9 @@ step      codes of ``bits`` bits, and ``.step``: ``(least + q) · step``
 rows      codes of ``bits`` bits, rows of which are divided by their sum: probabilities
 cosine    codes of ``bits`` bits (items, channels, ``positions``), ``.step`` and ``.mean``: ``(least + q) · step`` are
           cosine coefficients (`potstill.codecs.cosine`)
+columns   codes of ``bits`` bits (rows, ``columns``), ``.low`` and ``.step`` of each number: ``low + step · q``;
+          ``.width`` of each column: above 1 it is a category, one of so many zeros and ones; ``.bent`` numbers whose
+          values are ``.centre + .scale · sinh(low + step · q)`` (`potstill.codecs.columns`)
 small     smaller images, described by ``within``, enlarged to ``shape`` (`potstill.codecs.downsample`)
 mosaic    the bytes of one PNG, WebP, JPEG or AVIF of all images, ``columns`` to a row (`potstill.codecs.mosaic`)
 palette   numbers of ``bits`` bits, one for each pixel, and ``.colours`` (palettes, K, c) (`potstill.codecs.palette`)
@@ -197,6 +200,7 @@ DECODERS: Mapping[str, Callable[[Encoded], Tensor] | str] = {
     "step": _step,
     "rows": _rows,
     "cosine": "potstill.codecs.cosine:decode_cosine",
+    "columns": "potstill.codecs.columns:decode_columns",
     "small": "potstill.codecs.downsample:decode_downsampled",
     "mosaic": "potstill.codecs.mosaic:decode_mosaic",
     "palette": "potstill.codecs.palette:decode_palette",

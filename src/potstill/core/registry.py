@@ -112,6 +112,7 @@ _PATHS: dict[Group, dict[str, str]] = {
         "half": "codecs.downsample:Downsample", "mosaic": "codecs.mosaic:Mosaic", "apot": "codecs.apot:APoT",
         "step": "codecs.step:Step", "patches": "codecs.patches:Patches", "palette": "codecs.palette:Palette",
         "basis": "pretraining.basis:BasisCodec", "cosine": "codecs.cosine:Cosine",
+        "columns": "codecs.columns:Columns",
     },
     "learners": {
         "linear-model": "evaluation.learners:LinearModel", "forest": "evaluation.learners:Forest",

@@ -16,6 +16,7 @@ from torch import Tensor
 from potstill._util.input_limits import limit_hint, limits
 from potstill.codecs import decode, encode_classes, encode_ints, encode_probabilities, format_codec
 from potstill.codecs.bitstream import compress_encoded
+from potstill.codecs.columns import Columns
 from potstill.codecs.exact import Exact, Float
 from potstill.codecs.uniform import Uniform
 from potstill.core import (
@@ -243,7 +244,7 @@ def decode_inputs(
 
 def quantizes_normalised(codec: Codec, image: bool) -> bool:
     """Return whether inputs are quantized in normalised units: columns of a table have scales of their own."""
-    return not image and not isinstance(codec, Exact | Float)
+    return not image and not isinstance(codec, Exact | Float | Columns)
 
 
 def encode_input_tensor(

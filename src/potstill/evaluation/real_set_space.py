@@ -30,6 +30,8 @@ LEAST_COSINE_SIDE = 16
 """Pixels of a side from which pictures are tried as cosine coefficients."""
 COSINE_POSITIONS = (256, 144, 64, 36, 16)
 """Coefficients of a channel that are tried, a quarter of the pixels at most."""
+COLUMN_BITS = (8, 6, 4, 3, 2)
+"""Bits of the typed columns of a table that are tried."""
 _QUALITIES = (5, 30, 60, 85)
 """Qualities of lossy picture files."""
 AVIF_BYTES = 1 << 16
@@ -162,7 +164,11 @@ def candidate_codecs(
         return (("exact",),)
     picture = get_kind(spec).value_range is not None and len(spec.shape) == 3 and min(spec.shape[1:]) >= 4
     if not picture:
-        return (("exact", "uint4"),) if quick else (("exact", "float16", "uint8", "uint4", "uint2"),)
+        typed = (
+            tuple(f"columns:bits={bits}" for bits in ((4,) if quick else COLUMN_BITS)) if len(spec.shape) == 1 else ()
+        )
+        plain = ("exact", "uint4") if quick else ("exact", "float16", "uint8", "uint4", "uint2")
+        return (plain, typed) if typed else (plain,)
     coloured = spec.shape[0] == 3
     whole, half = ("exact", "uint4", "uint2", "uint1"), ("half:bits=8", "half:bits=4", "half:bits=2", "half:bits=1")
     if quick:

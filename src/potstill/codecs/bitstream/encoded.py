@@ -114,6 +114,9 @@ def _code_shapes(metadata: Mapping[str, Any]) -> dict[str, tuple[tuple[int, ...]
     positions = metadata.get("positions")
     if codec == "cosine" and len(shape) >= 4 and type(positions) is int and positions >= 0:
         return {"": ((math.prod(shape[:-3]), shape[-3], positions), bits)}
+    columns = metadata.get("columns")
+    if codec == "columns" and len(shape) == 2 and type(columns) is int and columns >= 0:
+        return {"": ((shape[0], columns), bits)}
     if codec == "palette" and len(shape) >= 4:
         return {"": ((math.prod(shape[:-3]), 1, *shape[-2:]), bits)}
     if codec == "patches" and len(shape) >= 4:
