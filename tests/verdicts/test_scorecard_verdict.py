@@ -51,6 +51,24 @@ def test_where_it_loses_the_title_says_what_to_keep_and_how() -> None:
     assert found.text == "Keep 121 real pictures of petals as JPEG: distilling loses 6.0 points here"
 
 
+def test_a_private_set_that_loses_says_what_its_rival_lacks() -> None:
+    """Real samples are no rival where they must not be shared."""
+    rivals = {"random": baseline(0.96, -0.06, WORSE)}
+    plain = judge_scorecard(scorecard(rivals))
+    claim = {"epsilon": 1.0, "delta": 1e-5}
+    for found in (judge_scorecard(scorecard(rivals, set={"privacy": claim})),
+                  judge_scorecard(scorecard(rivals), {"privacy": claim})):  # fmt: skip
+        assert (found.kind, found.text) == (plain.kind, plain.text)
+        assert found.advice == plain.advice + (
+            " But real pictures have no formal privacy: where they must not be shared, the set, which claims ε = 1, "
+            "may be."
+        )
+    for bad in ({"epsilon": "1", "delta": 0}, {"epsilon": float("nan"), "delta": 0}, "ε"):
+        assert judge_scorecard(scorecard(rivals, set={"privacy": bad})) == plain
+    better = scorecard({"random": baseline(0.86, 0.04, BETTER)}, set={"privacy": claim})
+    assert "formal privacy" not in judge_scorecard(better).advice
+
+
 @pytest.mark.parametrize(
     ("ends", "kind"), [((-0.04, -0.0001), "worse"), ((-0.04, 0.0), "not told apart"), ((0.0, 0.02), "not told apart")]
 )

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from potstill._util.privacy_words import privacy_claim
 from potstill._util.progress import Callback, collect_results
 from potstill.augment.names import augmentation_name
 from potstill.core import NetworkFactory, Source, Splits
@@ -318,6 +319,7 @@ def _content(
             "kind": distilled.input.kind, "selection": distilled.is_selection,
             **({"choice": answer} if (answer := (distilled.choice or {}).get("answer")) else {}),
             **({} if distilled.weights is None else {"weighted": weights}),
+            **({} if (claim := privacy_claim(card)) is None else {"privacy": {"epsilon": claim[0], "delta": claim[1]}}),
         },
         "data": {
             "name": train.name, "train": splits.train.content_hash, "test": test.content_hash,

@@ -1,10 +1,11 @@
 """The verdict on one distilled set, from its scorecard."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from potstill._util.formatting import format_size
+from potstill._util.privacy_words import NO_CLAIM, privacy_claim
 from potstill.tasks.metric import Metric
 from potstill.verdicts.classes import LARGEST, largest_class, largest_class_line
 from potstill.verdicts.verdict import Gap, Kind, Verdict, count_noun, mapping_of, noun_of_kind, number_of, stored_as
@@ -131,6 +132,7 @@ def judge_scorecard(scorecard: Mapping[str, Any] | None, card: Mapping[str, Any]
     if mean is None:
         return _unmeasured(about, metadata)
     verdict = _beside_model(_judge(about, held, metadata, metric, mean), held, metric, mean)
+    verdict = _where_private(verdict, about, privacy_claim(mapping_of(held.get("set"))) or privacy_claim(metadata))
     text = verdict.text + _left_out(held, verdict.kind)
     if about.flags:
         text = f"{about.flags.capitalize()}: {text[:1].lower() + text[1:]}"
@@ -162,8 +164,18 @@ def _beside_model(verdict: Verdict, scorecard: Mapping[str, Any], metric: Metric
         f"{verdict.advice} A network of the same bytes{within} reaches {reached}: a set is worth it only if you must "
         "train."
     )
-    return Verdict(kind=verdict.kind, text=verdict.text, advice=advice, reason=verdict.reason,
-                   against=verdict.against, difference=verdict.difference)  # fmt: skip
+    return replace(verdict, advice=advice)
+
+
+def _where_private(verdict: Verdict, about: _Set, claim: tuple[float, float] | None) -> Verdict:
+    """Return the verdict; where it says to keep real samples, its advice says that they have no formal privacy."""
+    if claim is None or verdict.kind not in ("worse", "not told apart"):
+        return verdict
+    advice = (
+        f"{verdict.advice} But real {about.noun} have {NO_CLAIM}: where they must not be shared, the set, which claims "
+        f"ε = {claim[0]:g}, may be."
+    )
+    return replace(verdict, advice=advice)
 
 
 def _unmeasured(about: _Set, card: Mapping[str, Any]) -> Verdict:
