@@ -130,6 +130,7 @@ def main() -> None:
     parser.add_argument("--students", type=int, default=1, help="of each kind and release")
     parser.add_argument("--steps", type=int, default=600, help="updates of the networks")
     parser.add_argument("--lr", type=float, default=0.03)
+    parser.add_argument("--private-only", action="store_true", help="leave out the rows without privacy")
     parser.add_argument("--folder", type=Path, default=Path("runs/private"))
     parser.add_argument("--out", type=Path, default=Path("results/trust/private.json"))
     args = parser.parse_args()
@@ -141,7 +142,8 @@ def main() -> None:
     kinds: list[tuple[str, float | None, int]] = []
     for epsilon, n in plan:
         kinds += [("set", epsilon, n), ("rival", epsilon, n)]
-    kinds += [("rival", None, 1), ("random real samples", None, plan[0][1])]
+    if not args.private_only:
+        kinds += [("rival", None, 1), ("random real samples", None, plan[0][1])]
     for epsilon, n in plan:  # rows of one release after the other
         for seed in range(n):
             for row in ("set", "rival"):

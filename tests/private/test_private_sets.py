@@ -402,3 +402,15 @@ def test_a_foreign_claim_is_shown_only_where_it_is_valid(small: potstill.Distill
         card["metadata"]["privacy"] = wrong
         assert "no formal privacy" in describe(card)
     assert replace(PrivateOptions(epsilon=1.0, delta=1e-5), cells=3).cells == 3
+
+
+def test_the_page_and_cards_show_the_claim(small: potstill.Distilled, tmp_path: Path):
+    small.save(tmp_path / "s.safetensors")
+    page = potstill.report(tmp_path / "s.safetensors", tmp_path / "s.html").read_text()
+    assert "ε = 2, δ = 0.0001 (add or remove one record" in page
+    assert "Privacy, not done" in page
+    folder = potstill.export(small, "hf", tmp_path / "hub")
+    assert "It is differentially private with ε = 2" in (folder / "README.md").read_text()
+    other = potstill.distill("digits", "random", ipc=1, progress=None)
+    folder = potstill.export(other, "hf", tmp_path / "other")
+    assert "It promises no privacy" in (folder / "README.md").read_text()

@@ -37,8 +37,8 @@ def private_sets(root: Path) -> str:
     said = (
         f"Accuracy in % on all test samples of {settings['data']}; δ = {settings['delta']:g}, {settings['ipc']} items "
         f"of each class, n releases with {settings['students']} student of a kind for each, half-widths of Student's t "
-        "for n above 1. *Labeller*: the linear map in the file, with its share of ε. *Linear map*: the same map with "
-        f"all of ε. {held['machine']['processor']}, one thread, torch {held['machine']['torch']}. "
+        "for n above 1. *Labeller*: the linear map that labels the set, with its share of ε. *Linear map*: the same "
+        f"map with all of ε. {held['machine']['processor']}, one thread, torch {held['machine']['torch']}. "
         "`benchmarks/trust/private.py`"
     )
     return "\n\n".join([table(["ε", "n", *STUDENTS, "labeller", "linear map"], rows), said])
