@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from scipy.stats import rankdata  # type: ignore[import-untyped]
 from torch import Tensor
 
 from potstill.codecs.container import get_tensor, parse_int, parse_shape, unpack_codes
@@ -272,7 +271,8 @@ def _rank_error(x: Column, scale: _Scale, bits: int) -> float:
     """Return the mean distance of ranks, as a fraction, that the levels cause: of values in one level the middle is
     read."""
     codes = _to_codes(x, np.array(scale.values), bits)
-    ranks = rankdata(x) / len(x)
+    _, of_value, counted = np.unique(x, return_inverse=True, return_counts=True)
+    ranks = (counted.cumsum() - (counted - 1) / 2)[of_value] / len(x)  # of equal values their mean
     sums, counts = np.bincount(codes, ranks), np.bincount(codes)
     middle = sums / np.maximum(1, counts)
     return float(np.abs(ranks - middle[codes]).mean())
