@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tools.docs import (
     architecture,
+    attacked,
     augmentation,
     benchmark_plots,
     choice,
@@ -72,6 +73,7 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "decoded": data.decoded,
     "deletion": deletion.deletion,
     "edge": edge.edge,
+    "attacked": attacked.attacked,
     "fairness": fairness.fairness,
     "provenance": provenance.provenance,
     "committees": labels.committees,
