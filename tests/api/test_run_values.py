@@ -31,7 +31,7 @@ def test_each_keyword_reaches_its_field(monkeypatch: pytest.MonkeyPatch):
         "method": "dc", "ipc": 2, "items": 3, "bytes": 4, "planned_bytes": 40, "balance": "equal", "preset": "good",
         "seed": 5, "steps": 6,
         "time_limit": 7.0, "network": "mlp", "parametrization": "tiles", "labels": "soft", "augment": "dsa",
-        "real_weights": "attribute",
+        "real_weights": "attribute", "regularizer": "curvature",
         "zca": "mtt", "codec": "uint8", "device": "cpu", "checkpoint": "c", "resume": True, "checkpoint_every": 8.0,
         "progress": None, "preparing": print, "command": "potstill", "scores": "s", "executor": "serial",
         "networks": ["n"], "experts": ["e"], "initial": "i", "log": "tensorboard:l", "snapshots": "f",

@@ -48,6 +48,7 @@ def distill(
     augment: str | None = None,
     zca: str | None = None,
     real_weights: str | None = None,
+    regularizer: str | None = None,
     codec: str | Codec | None = None,
     device: str = "auto",
     checkpoint: str | Path | None = None,
@@ -109,6 +110,9 @@ def distill(
             every value of the data's attribute equally often, so that a class's mean is the barycentre of its groups
             (COBRA); or ``density:bandwidth=0.5,steps=100``: samples with few near ones more often, by a kernel density
             estimate in features of a network trained for so many steps (docs/guides/fairness.md). Default: ``uniform``.
+        regularizer: term that is added to the method's objective: ``curvature:weight=1,h=3`` lowers the curvature of
+            losses along their gradient by the inputs, as GUARD does (docs/guides/robustness.md), or ``none``. Default:
+            none.
         codec: codec of the values (docs/explanation/bytes.md): ``float32``, ``float16``, ``uint8``, ``uint4``, …, or
             ``auto``: the fewest bits that cost no measurable accuracy on a held-out split. A set of 1 bit is rounded
             while it is made, straight through; of more bits with ``uint2:aware=true``. Default: ``auto``, but exact for
@@ -171,7 +175,7 @@ def distill(
         data=data, method="dm" if method is None else method, ipc=ipc, items=items, bytes=bytes,
         planned_bytes=planned_bytes, balance=balance, preset=preset, seed=seed,
         network=network, parametrization=parametrization, labels=labels, augment=augment, zca=zca,
-        real_weights=real_weights, codec=codec,
+        real_weights=real_weights, regularizer=regularizer, codec=codec,
         device=device, scores=scores, networks=networks, experts=experts, initial=initial, class_shards=class_shards,
         private=private, options=options,
     )  # fmt: skip

@@ -48,8 +48,8 @@ from potstill.runs.spec import RunIO, RunLimits, RunSpec
 __all__ = ["OF_ONE_METHOD", "default_method", "distil_automatically"]
 
 OF_ONE_METHOD = (
-    "steps", "preset", "parametrization", "labels", "augment", "zca", "real_weights", "scores", "networks", "experts",
-    "initial", "log", "snapshots", "class_shards",
+    "steps", "preset", "parametrization", "labels", "augment", "zca", "real_weights", "regularizer", "scores",
+    "networks", "experts", "initial", "log", "snapshots", "class_shards",
 )  # fmt: skip
 """Arguments that go with a method that is named, and not with ``auto``."""
 SECONDS = 300.0

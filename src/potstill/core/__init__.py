@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         Network,
         NetworkFactory,
         NetworkWeights,
+        Regularizer,
         TargetMovingAugmentation,
     )  # fmt: skip
     from potstill.core.problem import Budget, ClassSeparable, Parametrization, Problem, RequiresAssets
@@ -58,8 +59,8 @@ __all__ = [
     "ClassShardable", "Codec", "ContextCodec", "DecodeContext", "Encoded", "Family", "GeometricAugmentation",
     "InputSpec", "Inputs", "Layered", "Method", "MethodInfo", "Metric", "Metrics", "Network", "NetworkFactory",
     "NetworkWeights", "NonNegativeInt", "Normalization", "Parametrization", "Payload", "PositiveFloat", "Preset",
-    "Presets", "Problem", "Release", "RequiresAssets", "Result", "SampleSum", "ScoringMethod", "Selection",
-    "Source", "Space", "Splits", "StepCost", "Synthetic", "TargetMovingAugmentation", "Task", "UnitFloat",
+    "Presets", "Problem", "Regularizer", "Release", "RequiresAssets", "Result", "SampleSum", "ScoringMethod",
+    "Selection", "Source", "Space", "Splits", "StepCost", "Synthetic", "TargetMovingAugmentation", "Task", "UnitFloat",
     "Whitening", "label_mode",
 ]  # fmt: skip
 

@@ -1,7 +1,7 @@
 """Contracts of the parts that a run is put together from: networks, augmentations and codecs."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -22,6 +22,7 @@ __all__ = [
     "Network",
     "NetworkFactory",
     "NetworkWeights",
+    "Regularizer",
     "TargetMovingAugmentation",
 ]
 
@@ -70,6 +71,20 @@ class NetworkWeights:
     """Number of epochs it was trained for, where it was trained in epochs."""
     classes: tuple[str, ...] = ()
     """Class names in the order of its logits; empty where unknown."""
+
+
+@runtime_checkable
+class Regularizer(Protocol):
+    """Term that is added to the losses of single samples; its text is its name with its settings."""
+
+    def terms(self, loss: Callable[[Tensor], Tensor], x: Tensor, /) -> Float[Tensor, " n"]:
+        """Return the weighted term of each sample, differentiable by ``x`` and by what ``loss`` depends on.
+
+        Args:
+            loss: sum of the samples' losses, a function of inputs (n, …).
+            x: inputs (n, …) in model space.
+        """
+        ...
 
 
 @runtime_checkable

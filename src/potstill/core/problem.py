@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from potstill.core.assets import Asset
 from potstill.core.data import DecodeContext, Payload, Release, Source
-from potstill.core.parts import Augmentation, Codec, NetworkFactory
+from potstill.core.parts import Augmentation, Codec, NetworkFactory, Regularizer
 from potstill.tasks import Task, get_task
 
 __all__ = ["Budget", "ClassSeparable", "Parametrization", "Problem", "RequiresAssets"]
@@ -158,6 +158,8 @@ class Problem:
     """Applied to every sum over real samples that a method asks for; ``None``: sums are as they are."""
     real_weights: Tensor | None = None
     """Weight of each real sample (n,) in draws of its class, float64, above 0, on the CPU; ``None``: all equal."""
+    regularizer: Regularizer | None = None
+    """Term that is added to the method's objective; ``None``: the objective is as it is."""
 
     @cached_property
     def task(self) -> Task:

@@ -18,10 +18,10 @@ __all__ = ["SUFFIX", "check_side_file", "describe_conflict", "hash_run", "is_set
 SUFFIX = (".safetensors",)
 _COMPARED = (
     "method", "config", "seed", "ipc", "balance", "network", "limits", "own_files", "initial", "class_shards",
-    "real_weights",
+    "real_weights", "regularizer",
 )  # fmt: skip
 """Keys of the metadata that are named in a conflict."""
-_OPTIONAL = ("own_files", "initial", "class_shards", "real_weights")
+_OPTIONAL = ("own_files", "initial", "class_shards", "real_weights", "regularizer")
 _DERIVED = ("decoder",)
 """Keys of an identity that follow from the others and are known only later."""
 

@@ -9,13 +9,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from potstill.core import Inputs
-from potstill.core.nested import tree_map
+from potstill.core import Inputs, Regularizer
+from potstill.core.nested import single_tensor, tree_map
 from potstill.functional.microbatch import PureForward, forward_backward
 from potstill.functional.optim import sgd
 
 __all__ = [
-    "Criterion", "TrainStepResult", "copy_parameters", "cross_entropy", "gradients", "network_loss", "train_step",
+    "Criterion", "TrainStepResult", "copy_parameters", "cross_entropy", "gradients", "network_loss", "regularization",
+    "train_step",
 ]  # fmt: skip
 
 
@@ -62,19 +63,38 @@ def network_loss(
     return criterion(functional_call(network, {**params, **used}, (x,)), y)
 
 
+def regularization(
+    regularizer: Regularizer, network: nn.Module, params: Mapping[str, Tensor], x: Inputs, y: Tensor,
+    buffers: Mapping[str, Tensor] | None = None, criterion: Criterion = cross_entropy,
+) -> Float[Tensor, " n"]:  # fmt: skip
+    """Return the regularizer's term of each sample, differentiable by the parameters and, if they have a graph, inputs.
+
+    Args:
+        network, params, x, y, buffers, criterion: as in `network_loss`; ``criterion`` is a mean over samples.
+    """
+    return regularizer.terms(
+        lambda some: len(y) * network_loss(network, params, some, y, buffers, criterion),
+        single_tensor(x, "a regularizer"),
+    )
+
+
 def gradients(
     network: nn.Module, params: Mapping[str, Tensor], x: Inputs, y: Tensor, create_graph: bool = False,
     buffers: Mapping[str, Tensor] | None = None, criterion: Criterion = cross_entropy,
+    regularizer: Regularizer | None = None,
 ) -> tuple[Tensor, ...]:  # fmt: skip
     """Return the gradients of `network_loss` by every parameter, in the order of ``params``.
 
     Args:
         network, params, x, y, buffers, criterion: as in `network_loss`.
         create_graph: record the gradients, to differentiate them by ``x`` and by the graph of ``params``.
+        regularizer: its `regularization` is added to the loss.
     """
     with torch.enable_grad():
         used = {n: p if create_graph and p.requires_grad else p.detach().requires_grad_() for n, p in params.items()}
         value = network_loss(network, used, x, y, buffers, criterion)
+        if regularizer is not None:
+            value = value + regularization(regularizer, network, used, x, y, buffers, criterion).mean()
         return torch.autograd.grad(value, tuple(used.values()), create_graph=create_graph)
 
 

@@ -61,6 +61,7 @@ _SPEC: Mapping[str, str] = {
     "augment": "it has none; leave it out",
     "zca": "whitening is fitted on all real data; leave it out",
     "real_weights": "weights of samples depend on others; leave it out",
+    "regularizer": "its term is of losses of real samples, or of no method; leave it out",
     "scores": "scores are computed from the real data without noise; leave them out",
     "networks": "trained networks may have seen the data; leave them out",
     "experts": "trajectories are trained on the data without noise; leave them out",

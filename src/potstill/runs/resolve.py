@@ -53,6 +53,7 @@ from potstill.runs.class_shards import check_shards
 from potstill.runs.load_data import as_splits, pick_device
 from potstill.runs.presets import changed_fields
 from potstill.runs.real_weights import parse_real_weights, weigh_real_samples
+from potstill.runs.regularizer import add_regularizer, parse_regularizer
 from potstill.runs.spec import RunLimits, RunSpec
 from potstill.tasks import Classification, get_task, is_ragged
 
@@ -175,6 +176,7 @@ def resolve_run(spec: RunSpec, limits: RunLimits | None = None) -> ResolvedRun:
     method, method_notes = method.resolve_defaults(problem)
     rule = parse_real_weights(spec.real_weights)
     problem, weighed = weigh_real_samples(rule, name, method, problem, spec.seed)
+    problem = add_regularizer(parse_regularizer(spec.regularizer), name, method, problem)
     run = ResolvedRun(
         name=name, method=method, problem=problem, seed=spec.seed, codec=codec, loader_notes=splits.notes,
         reading=splits.reading, adjustments=(*notes, *method_notes), preset=preset, changed=changed,
@@ -210,6 +212,7 @@ def run_identity(run: ResolvedRun) -> dict[str, Any]:
         "balance": run.balance,
         **({} if run.planned_bytes is None else {"planned_bytes": run.planned_bytes}),
         **({} if run.real_weights is None else {"real_weights": dict(run.real_weights)}),
+        **({} if problem.regularizer is None else {"regularizer": str(problem.regularizer)}),
         **(
             {"store": format_codec(rounding.codec), "learned": rounding.learned}
             if isinstance(rounding, QuantizationAware)

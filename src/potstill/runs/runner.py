@@ -183,7 +183,7 @@ class _Execution:
         run, problem, identity = self.run, self.run.problem, self.identity
         limits = {"steps": self.limits.steps, "time_limit": None if self.clock is None else self.clock.seconds}
         codec = None if run.codec is None else format_codec(run.codec)
-        on_card = ("initial", "own_files", "planned_bytes", "real_weights")
+        on_card = ("initial", "own_files", "planned_bytes", "real_weights", "regularizer")
         return {
             "method": run.name, "config": identity["config"], "seed": identity["seed"],
             "ipc": max(problem.sizes) if problem.value_budget else problem.ipc,  # bytes buy inputs, not stored items
@@ -400,6 +400,7 @@ class _SetBuilder:
         run, problem, loop, train = self.execution.run, self.problem, self.loop, self.problem.train
         from_metadata = (
             "balance", "initial", "limits", "class_shards", "own_files", "planned_bytes", "run_digest", "real_weights",
+            "regularizer",
         )  # fmt: skip
         extra: dict[str, Any] = {
             "network": problem.network.name,

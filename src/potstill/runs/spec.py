@@ -18,6 +18,7 @@ from potstill.private.options import PrivateOption, parse_private
 from potstill.runs.arguments import StepCallback, parse_duration, parse_preset, parse_size_budget, parse_time_limit
 from potstill.runs.loggers import LogOption
 from potstill.runs.real_weights import parse_real_weights
+from potstill.runs.regularizer import parse_regularizer
 
 __all__ = ["NetworkOption", "RunIO", "RunLimits", "RunSpec"]
 
@@ -72,6 +73,8 @@ class RunSpec:
     """ZCA whitening as in ``mtt``, ``frepo`` or ``kip``; ``None``: no whitening."""
     real_weights: str | None = None
     """Draws of real samples in each class: ``uniform``, ``attribute``, ``density:bandwidth=0.5``; ``None``: uniform."""
+    regularizer: str | None = None
+    """Term added to the method's objective: ``curvature:weight=1,h=3``, ``none``; ``None``: none."""
     codec: str | Codec | None = None
     """Codec of the values, such as ``uint8``; ``None``: chosen by method and budget."""
     device: str = "auto"
@@ -99,6 +102,7 @@ class RunSpec:
                 f"{' without one' if self.bytes is None else ''}; leave it out"
             )
         parse_real_weights(self.real_weights)
+        parse_regularizer(self.regularizer)
         parse_private(self.private)
         if self.method != "auto":
             parse_preset(self.preset, self.method)

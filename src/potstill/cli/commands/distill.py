@@ -29,8 +29,9 @@ from potstill.cli.reading import data_words, load_data, set_summary
 __all__ = ["Distill", "RunOptions"]
 
 OF_ONE_METHOD = frozenset({
-    "steps", "preset", "parametrization", "labels", "augment", "zca", "real_weights", "scores", "networks", "initial",
-    "init", "experts", "log", "snapshots", "class_shards", "checkpoint_every", "profile_steps", "private",
+    "steps", "preset", "parametrization", "labels", "augment", "zca", "real_weights", "regularizer", "scores",
+    "networks", "initial", "init", "experts", "log", "snapshots", "class_shards", "checkpoint_every", "profile_steps",
+    "private",
 })  # fmt: skip
 """Options that go with a named method, and not with ``auto``."""
 OF_AUTO = frozenset({"candidates", "validation", "students", "confirm", "student_steps", "baselines", "model_steps"})
@@ -87,6 +88,9 @@ class RunOptions(JobOptions, DataCommand):
     real_weights: Annotated[str | None, optional("NAME")] = None
     """Draws of real samples in a class, where the method draws them: uniform (the default), attribute (every value of
     --attribute equally often) or density:bandwidth=0.5 (those with few near ones more often)."""
+    regularizer: Annotated[str | None, optional("NAME")] = None
+    """Term added to the method's objective: curvature:weight=1,h=3, so that students change less under attack (GUARD).
+    (default: none)"""
     codec: Annotated[str | None, optional("NAME")] = None
     """Codec of the values: float32, float16, uint8, uint4, uint2 …, or auto: the fewest bits without a measurable loss
     of accuracy on a held-out split. (default: auto; exact for selected samples; uint4 with --bytes)"""
@@ -96,8 +100,8 @@ class RunOptions(JobOptions, DataCommand):
         "Size": ("ipc", "items", "bytes", "planned_bytes", "balance"),
         "Steps and time": ("preset", "steps", "time_limit", "profile_steps", "checkpoint_every"),
         "Method and its parts": (
-            "method", "recipe", "network", "parametrization", "labels", "augment", "zca", "real_weights", "codec",
-            "seed",
+            "method", "recipe", "network", "parametrization", "labels", "augment", "zca", "real_weights",
+            "regularizer", "codec", "seed",
         ),
         "Results of earlier runs": ("initial", "scores", "experts"),
         "Logs and pictures": ("log", "snapshots"),
@@ -140,6 +144,7 @@ class RunOptions(JobOptions, DataCommand):
             "augment",
             "zca",
             "real_weights",
+            "regularizer",
             "initial",
             "device",
         )

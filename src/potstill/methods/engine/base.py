@@ -9,6 +9,7 @@ from torch import Generator
 from potstill.core import Asset, ClassShardable, Method, Metrics, Problem, Release, Result, Source, StepCost
 from potstill.errors import PotstillError
 from potstill.methods.engine.fit import fit
+from potstill.methods.engine.regularized import regularize
 
 __all__ = ["Engine", "EngineMethod"]
 
@@ -39,29 +40,34 @@ class EngineMethod(Method[S]):
         """Run the method on training data without files, checkpoints and codecs; see `potstill.methods.engine.fit`."""
         return fit(self, source, ipc=ipc, seed=seed, release=release)
 
+    def engine(self, problem: Problem) -> Engine[S]:
+        """Return the engine with the problem's regularizer in its objective, if it has one."""
+        engine: Engine[S] = regularize(self.build_engine(problem), problem)
+        return engine
+
     def assets(self, problem: Problem) -> tuple[Asset, ...]:
-        return self.build_engine(problem).assets(problem)
+        return self.engine(problem).assets(problem)
 
     def init(self, problem: Problem, rng: Generator) -> S:
-        return self.build_engine(problem).init(problem, rng)
+        return self.engine(problem).init(problem, rng)
 
     def step(self, problem: Problem, state: S, rng: Generator) -> tuple[S, Metrics]:
-        return self.build_engine(problem).step(problem, state, rng)
+        return self.engine(problem).step(problem, state, rng)
 
     def done(self, problem: Problem, state: S) -> bool:
-        return self.build_engine(problem).done(problem, state)
+        return self.engine(problem).done(problem, state)
 
     def result(self, problem: Problem, state: S) -> Result:
-        return self.build_engine(problem).result(problem, state)
+        return self.engine(problem).result(problem, state)
 
     def num_steps(self, problem: Problem) -> int | None:
-        return self.build_engine(problem).num_steps(problem)
+        return self.engine(problem).num_steps(problem)
 
     def step_costs(self, problem: Problem, state: S) -> tuple[StepCost, ...] | None:
-        return self.build_engine(problem).step_costs(problem, state)
+        return self.engine(problem).step_costs(problem, state)
 
     def shard_obstacle(self, problem: Problem) -> str | None:
-        engine = self.build_engine(problem)
+        engine = self.engine(problem)
         if not isinstance(engine, ClassShardable):
             return "it works on all classes at once"
         return engine.shard_obstacle(problem)
@@ -72,7 +78,7 @@ class EngineMethod(Method[S]):
         Raises:
             PotstillError: the engine cannot match classes separately.
         """
-        engine = self.build_engine(problem)
+        engine = self.engine(problem)
         if not isinstance(engine, ClassShardable):
             raise PotstillError(f"{type(self).__name__} works on all classes at once; call shard_obstacle first")
         joined: S = engine.join_shards(problem, parts)

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias, final
 import torch
 from torch import Generator, Tensor, nn
 
-from potstill.core import Batch, Inputs, Network, Problem, Space, StepCost
+from potstill.core import Batch, Inputs, Network, Problem, Regularizer, Space, StepCost
 from potstill.core.nested import device_of, index, num_samples
 from potstill.data.real_data import RealData
 from potstill.functional.gradient import Distance
@@ -74,6 +74,11 @@ class GradientDistance:
     """Maximum number of synthetic samples of a class in a step; 0: all."""
     per_class_updates: bool = False
     """Make one update for each class."""
+    regularizer: Regularizer | None = None
+    """Added to the loss of real samples, whose gradient is matched (GUARD)."""
+
+    def regularized(self, regularizer: Regularizer) -> "GradientDistance":
+        return replace(self, regularizer=regularizer)
 
     def init_memory(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
         return {}
@@ -119,7 +124,10 @@ class GradientDistance:
             def real_gradient(batch: Batch, c: int = c, omega: object = omega) -> dict[str, Tensor]:
                 y_T = _all_of_class(c, batch.x) if classified or batch.y is None else batch.y
                 x = apply(batch.x, omega)
-                g_T = gradients(net, member.theta, x, y_T, buffers=member.buffers, criterion=criterion)
+                g_T = gradients(
+                    net, member.theta, x, y_T, buffers=member.buffers, criterion=criterion,
+                    regularizer=self.regularizer,
+                )  # fmt: skip
                 return dict(zip(member.theta, g_T, strict=True))
 
             g_T = real.mean_gradient(problem.class_names[c], block.real_indices[str(c)], real_gradient)

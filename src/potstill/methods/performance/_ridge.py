@@ -91,6 +91,9 @@ class NoNetworks(StaticNetworks):
     def draw_networks(self, problem: Problem, state: MatchingState, rng: Generator) -> tuple[Network, Network | None]:
         return _IdentityNetwork(problem.train.input), None
 
+    def regularizer_obstacle(self, problem: Problem) -> str | None:
+        return "its kernel is of infinitely wide networks, and no network classifies"
+
 
 @final
 @dataclass(frozen=True, kw_only=True)

@@ -13,10 +13,10 @@ from typing import final
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Inputs, Network, Problem, Space, StepCost
+from potstill.core import Inputs, Network, Problem, Regularizer, Space, StepCost
 from potstill.core.nested import device_of, index, iter_batches, num_samples
 from potstill.data.real_data import RealData
-from potstill.functional.train import copy_parameters
+from potstill.functional.train import copy_parameters, regularization
 from potstill.functional.train import network_loss as loss_of
 from potstill.functional.unroll import (
     MAX_BYTES_IN_MEMORY,
@@ -116,6 +116,11 @@ class Unrolling(JointObjective[Block]):
     """Decay of that average; 0: there is none."""
     mode: Mode | None = None
     """Differentiation of a window; ``None``: by its size (`potstill.methods.engine.gradient_mode`)."""
+    regularizer: Regularizer | None = None
+    """Added to the students' loss on real samples (GUARD)."""
+
+    def regularized(self, regularizer: Regularizer) -> "Unrolling":
+        return replace(self, regularizer=regularizer)
 
     def prepare(
         self, problem: Problem, networks: NetworkSource, state: MatchingState, rng: Generator
@@ -143,7 +148,7 @@ class Unrolling(JointObjective[Block]):
         at = run_steps(
             loss, init_student(copy_parameters(block.net), self.inner), leaves, lr, self.inner, range(block.start)
         )
-        outer = real_loss(problem, block.net, block.real, block.outcomes)
+        outer = real_loss(problem, block.net, block.real, block.outcomes, self.regularizer)
         window = range(block.start, len(block.batches))
         made = differentiate_student(loss, at, leaves, lr, self.inner, window, outer, self._mode(problem, len(window)))
         grads = made.leaves | ({STUDENT_LR: made.lr} if STUDENT_LR in view else {})
@@ -227,7 +232,9 @@ class Unrolling(JointObjective[Block]):
         def real_gradient() -> object:
             theta = {name: t.requires_grad_() for name, t in copy_parameters(net).items()}
             with torch.enable_grad():
-                return torch.autograd.grad(real_loss(problem, net, real, {})(theta), tuple(theta.values()))
+                return torch.autograd.grad(
+                    real_loss(problem, net, real, {}, self.regularizer)(theta), tuple(theta.values())
+                )
 
         return (
             StepCost(what="a step of a student", samples=n * total, size=n, ready=lambda _: replayed, when="descent"),
@@ -299,7 +306,9 @@ def student_loss(
     return loss
 
 
-def real_loss(problem: Problem, net: Network, real: RealBatch, outcomes: dict[str, float]) -> Outer:
+def real_loss(
+    problem: Problem, net: Network, real: RealBatch, outcomes: dict[str, float], regularizer: Regularizer | None = None
+) -> Outer:
     """Return the task's loss on real samples as a function of weights, with exact first derivatives.
 
     The parts' gradients are summed as they come; what is returned is linear in the weights, with this value and slope.
@@ -320,6 +329,9 @@ def real_loss(problem: Problem, net: Network, real: RealBatch, outcomes: dict[st
         for x, y in zip(iter_batches(real.x, REAL_CHUNK), torch.split(real.y, REAL_CHUNK), strict=True):
             with torch.enable_grad():
                 value = loss_of(net, used, x, y, criterion=counting) * (len(y) / n)
+                if regularizer is not None:
+                    terms = regularization(regularizer, net, used, x, y, criterion=criterion)
+                    value = value + terms.sum() / n
                 grads = torch.autograd.grad(value, tuple(used.values()), allow_unused=True)
             total = total.to(value) + value.detach()
             for name, g in zip(used, grads, strict=True):

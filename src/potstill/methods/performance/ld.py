@@ -18,7 +18,7 @@ from typing import ClassVar, Literal, final
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import MethodInfo, Network, Presets, Problem, StepCost
+from potstill.core import MethodInfo, Network, Presets, Problem, Regularizer, StepCost
 from potstill.functional.param_groups import ParamGroup, ParamGroups, strip_prefix
 from potstill.functional.train import copy_parameters
 from potstill.functional.unroll import (
@@ -94,8 +94,9 @@ class OneStepAhead:
             lr, inner = self.unrolling.lr, self.unrolling.inner
             trail = train_student(loss, init_student(student.theta, inner), leaves, lr, inner, range(1))
             made = unrolled_grads(
-                loss, trail, leaves, lr, inner, real_loss(problem, block.net, block.real, block.outcomes)
-            )
+                loss, trail, leaves, lr, inner,
+                real_loss(problem, block.net, block.real, block.outcomes, self.unrolling.regularizer),
+            )  # fmt: skip
             block.next_states.append(run_steps(loss, student, leaves, self.lr_student, STUDENT_OPTIMIZER, range(1)))
             return made.loss, made.leaves
 
@@ -116,6 +117,9 @@ class OneStepAhead:
 
     def step_costs(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[StepCost, ...]:
         return self.unrolling.step_costs(problem, networks, state)
+
+    def regularized(self, regularizer: Regularizer) -> "OneStepAhead":
+        return replace(self, unrolling=self.unrolling.regularized(regularizer))
 
 
 def _to_memory(student: StudentState) -> dict[str, Tensor]:

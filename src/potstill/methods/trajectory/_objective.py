@@ -73,6 +73,10 @@ class Block:
     rows: Sequence[Tensor]
     omega: Sequence[object]
 
+    @property
+    def parameters(self) -> Mapping[str, Tensor]:
+        return self.start
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
