@@ -145,6 +145,7 @@ def test_every_field_is_part_of_the_fingerprint() -> None:
         "teachers": 2, "teacher_epochs": 3, "teacher_lr": 0.2, "teacher_batch": 9, "teacher_weight_decay": 0.0,
         "teacher_augment": "none", "committee": ("mlp",), "ema": 0.9, "lr_of_set": True,
         "precision": "bfloat16", "teacher_statistics": "batch", "shortened": True, "test_at": (3, 5),
+        "adversary": "pgd",
     }  # fmt: skip
     together = {"steps", "select", "labels", "loss", "warm_up", "lowest", "steps_by_items"}  # each with another
     assert DC.flat_fields().keys() == changed.keys() | together

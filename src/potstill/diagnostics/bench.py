@@ -17,6 +17,7 @@ from potstill.data.iterate import map_samples
 from potstill.data.real_data import RealData
 from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError
+from potstill.evaluation.adversarial_training import check_adversary
 from potstill.evaluation.augmentation import student_augmentation
 from potstill.evaluation.byte_matched_baselines import count_strata
 from potstill.evaluation.candidate_trials import held_out_indices
@@ -180,7 +181,7 @@ class Bench:
         return StudentJob(
             make=self.make, x=taught.x, y=taught.y, weights=taught.weights, protocol=self.protocol,
             lr=self.protocol.recipe.lr[0], steps=self.protocol.recipe.steps[0], augment=self.augment, task=self.task,
-            seed=derive_seed(self.seed, "study", "student", student),
+            seed=derive_seed(self.seed, "study", "student", student), normalization=self.real.normalization,
         )  # fmt: skip
 
     def run(self, name: str, function: Callable[[J], R], jobs: Sequence[J]) -> list[R]:
@@ -248,6 +249,7 @@ def make_bench(
     lr: float | None = None,
     seed: int = 0,
     most: int = MAX_EVALUATED,
+    adversary: str = "none",
 ) -> Bench:
     """Return the setup for diagnostics of a set.
 
@@ -258,6 +260,7 @@ def make_bench(
         students: of each condition.
         steps, lr: their updates and learning rate; default rate: the one learned with the set, if any.
         most: largest number of samples that are predicted.
+        adversary: adversarial training of the students (`potstill.evaluation.protocol.Recipe`).
 
     Raises:
         PotstillError: the set does not fit the data, there is no such split, or a number is out of its range.
@@ -287,6 +290,9 @@ def make_bench(
             raise PotstillError(f"a study needs {what} of at least 1, but it is {number}; change it")
     rate = lr or learned_lr(small) or LR
     said = PROTOCOL.override(steps=updates, lr=rate, least_epochs=0).resolve(real.name, make.name, real.input)
+    if adversary != "none":
+        said = said.change(adversary=adversary)
+        check_adversary(said, real)
     return Bench(
         distilled=small, make=make, real=real, eval_source=whole, test=test, eval_split=where, protocol=said,
         students=many, seed=seed,

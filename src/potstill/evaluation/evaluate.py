@@ -19,6 +19,7 @@ from potstill.core.nested import single_tensor, to_device
 from potstill.data import SourceView
 from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError
+from potstill.evaluation.adversarial_training import check_adversary
 from potstill.evaluation.augmentation import student_augmentation
 from potstill.evaluation.baseline_rows import baseline_names, best_real_entry, label_forms, measure_baselines
 from potstill.evaluation.byte_matched_baselines import (
@@ -127,6 +128,9 @@ def evaluate(
         )
         for make in _factories(distilled, train, protocol, networks)
     )  # fmt: skip
+    for each in (context, *others):
+        if each.learner is None:
+            check_adversary(each.protocol, train)
     with_learner = any(c.learner is not None for c in (context, *others))
     if context.teacher_labels and (with_learner or not context.is_classification):
         why = "the student is no network" if context.is_classification else f"the task is {context.task.name}"

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from potstill.core import Augmentation, NetworkFactory, Source
+from potstill.evaluation.adversarial_training import parse_adversary
 from potstill.evaluation.augmentation import student_augmentation
 from potstill.evaluation.byte_matched_baselines import HELD_OUT_FRACTION, MAX_HELD_OUT
 from potstill.evaluation.candidate_trials import BATCH, narrow_network
@@ -75,6 +76,8 @@ def estimate_seconds(
         return short + (long - short) * (batch - few) / max(1, many - few)
 
     trained = sum(n * seconds(batch) for batch, n in updates.items())
+    if (adversary := parse_adversary(protocol.recipe.adversary)) is not None:
+        trained *= 1 + adversary.steps  # each step of the attack is a pass forwards and backwards
     most = max(updates)
     total = (trained + answers * ANSWER_SHARE * each[most] / most) / workers
     if trial_updates:

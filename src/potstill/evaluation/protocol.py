@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from potstill.core import InputSpec
 from potstill.errors import PotstillError, unknown_name
+from potstill.evaluation.adversarial_training import parse_adversary
 from potstill.evaluation.field_checks import Checked, check_counts, check_ranges, is_a, require
 from potstill.kinds import get_kind
 from potstill.labels.metadata import Statistics
@@ -28,6 +29,7 @@ Loss = Literal["cross-entropy", "squared", "kl", "mse"]
 _LOSSES: dict[str, tuple[str, ...]] = {"given": ("cross-entropy", "squared"), "teacher": ("kl", "mse")}
 Select = Literal["last", "best-on-test"]
 Precision = Literal["float32", "bfloat16"]
+_PLAIN = ("given", "cross-entropy")
 QUICK_STUDENTS, QUICK_EPOCHS, QUICK_STEPS, QUICK_TEACHER_EPOCHS = 3, 100, 60, 20
 """Maximum students, epochs or steps, and teacher epochs of `Protocol.quick`. Ours."""
 _NOT_MIRRORED = ("digits", "mnist", "mnist-5k", "svhn")
@@ -136,6 +138,9 @@ class Recipe(Checked):
     """Probability that a batch is mixed, in [0, 1]."""
     mix_beta: float = 1.0
     """The kept share is drawn from Beta(b, b) with this b > 0; 1 is uniform."""
+    adversary: str = "none"
+    """Adversarial training on pictures: ``pgd:eps=8/255,steps=7`` or ``fgsm:eps=8/255`` in place of each batch, made
+    against the student as it is then; eps is a radius of L∞, where pixels are in [0, 1]."""
     precision: Precision = "float32"
     """Precision of students' products; weights, norms, losses and gradient sums stay float32 in both. ``bfloat16``
     (torch's autocast) is for hardware that is faster with it.
@@ -169,6 +174,7 @@ class Recipe(Checked):
         prob, beta = values.mix_prob, values.mix_beta
         require(is_a(float, prob) and 0 <= prob <= 1, "mix_prob must be in [0, 1]", prob)
         require(is_a(float, beta) and 0 < beta < math.inf, "mix_beta must be above 0", beta)
+        parse_adversary(values.adversary)
         if (values.epochs is None) == (not values.steps):
             raise PotstillError("say the length once: epochs or steps")
 
@@ -325,6 +331,11 @@ class Protocol:
             require(self.optimistic or not best, "optimistic must be true with best-on-test", self.optimistic)
             if len(lr) * max(1, len(steps)) > 1 and self.selection.validation == 0:
                 raise PotstillError("a choice needs validation data; set validation above 0")
+            if self.recipe.adversary != "none" and (self.teaching.labels, self.teaching.loss) != _PLAIN:
+                raise PotstillError(
+                    f"adversary {self.recipe.adversary} needs the set's own labels and cross-entropy, but labels are "
+                    f"{self.teaching.labels} and the loss is {self.teaching.loss}; leave it out"
+                )
         except PotstillError as error:
             raise PotstillError(f"protocol {self.name}: {error}") from None
 

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from potstill.augment.geometry import can_mix_targets, move_targets
 from potstill.augment.mix import label_rows
-from potstill.core import Augmentation, Batch, Inputs, Network, NetworkFactory, Source, Task
+from potstill.core import Augmentation, Batch, Inputs, Network, NetworkFactory, Normalization, Source, Task
 from potstill.core.nested import device_of, index, iter_batches, num_samples, single_tensor
 from potstill.data.iterate import map_samples
+from potstill.evaluation.adversarial_training import adversarial_batch, parse_adversary
 from potstill.evaluation.distilled_training import Teachers, make_mix, stored_label_loss, teacher_loss
 from potstill.evaluation.estimators import LearnerFactory
 from potstill.evaluation.frozen_feature_cache import cached_features, classifier_and_features
@@ -63,6 +64,8 @@ class StudentJob:
     """Teachers that label every batch, where the protocol says so."""
     stored_labels: Labels | None = None
     """Labels that teachers wrote for this set before, used with the file's views instead of asking teachers."""
+    normalization: Normalization | None = None
+    """Normalization of ``x``, for protocols with an adversary."""
 
 
 def training_lengths(protocol: Protocol, n: int, steps: int | None) -> tuple[int, int, tuple[int, ...]]:
@@ -143,9 +146,9 @@ def fit(network: Network, job: StudentJob, on_evaluate: Callable[[], None] | Non
     """Train ``network`` in place; where the protocol averages weights, it ends as their average.
 
     As published: batches in a new random order each epoch (the last may be smaller), one augmentation parameter per
-    sample, then optionally a mix of the batch, the task's loss or a teacher's, and an optimizer step. With weights, a
-    batch's loss is the mean over its samples of weight times loss (CRAIG's train_resnet.py:441): in the mean over
-    batches the weighted loss of the set. A mix of two samples has their weights in its shares.
+    sample, then optionally a mix of the batch and an adversary, the task's loss or a teacher's, and an optimizer step.
+    With weights, a batch's loss is the mean over its samples of weight times loss (CRAIG's train_resnet.py:441): in the
+    mean over batches the weighted loss of the set. A mix of two samples has their weights in its shares.
 
     Args:
         on_evaluate: called where the protocol tests; it must leave the weights as they are.
@@ -162,6 +165,9 @@ def fit(network: Network, job: StudentJob, on_evaluate: Callable[[], None] | Non
     asked = None if job.stored_labels is not None else job.teachers
     mix = make_mix(p) if can_mix_targets(job.task) else None
     label = None if asked is None else asked.logits_function(p.teaching.teacher_statistics)
+    adversary, attacked = parse_adversary(p.recipe.adversary), generator(job.seed, "adversary")
+    if adversary is not None and (job.normalization is None or not isinstance(job.x, Tensor)):
+        raise ValueError(f"protocol {p.name} has an adversary, so a job has one tensor and its normalization")
     classes = _classes(network, job) if mix is not None or job.weights is not None else 0
     given = label is None and job.stored_labels is None
     # cross-entropy is linear in its rows: there a weight multiplies the row, through any mix
@@ -175,7 +181,11 @@ def fit(network: Network, job: StudentJob, on_evaluate: Callable[[], None] | Non
     criterion = make_criterion(job)
     answers: Callable[..., Tensor] = network
     with autocast_context(p.recipe.precision, device_of(job.x)):
-        still = classifier_and_features(network, job.x, job.augment) if mix is None and given else None
+        still = (
+            classifier_and_features(network, job.x, job.augment)
+            if mix is None and given and adversary is None
+            else None
+        )
     if still is not None:
         answers, job = still[0], replace(job, x=still[1])
 
@@ -215,6 +225,8 @@ def fit(network: Network, job: StudentJob, on_evaluate: Callable[[], None] | Non
                     y = y if label is not None else mixed  # a teacher says what a mix is; classes stay as they are
                     if weight is not None:
                         weight = drawn.share * weight + (1 - drawn.share) * weight[drawn.partner.to(weight.device)]
+                if adversary is not None and job.normalization is not None:
+                    x = adversarial_batch(network, logits, adversary, job.normalization, x, y, attacked)
                 own = partial(_swapped, criterion, y)
                 if label is not None:
                     own = partial(teacher_loss, p, label(x), y, weight)

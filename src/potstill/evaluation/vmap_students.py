@@ -122,6 +122,7 @@ def _alike(one: StudentJob, other: StudentJob) -> bool:
     if isinstance(one.make, LearnerFactory):
         return False
     own = all(job.teachers is None and job.stored_labels is None and isinstance(job.x, Tensor) for job in (one, other))
+    own = own and one.protocol.recipe.adversary == "none"
     own = own and not (uses_scores(one) and one.weights is not None)  # a squared error is not linear in its targets
     return own and _group_key(one) == _group_key(other) and is_stackable(one.make)
 

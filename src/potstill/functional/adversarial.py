@@ -43,21 +43,25 @@ def margins(logits: Float[Tensor, "n k"], y: Int[Tensor, " n"]) -> Float[Tensor,
 
 @dataclass(frozen=True, slots=True)
 class Ball:
-    """Perturbations that an attack may choose from: a ball of a norm, within [0, 1]."""
+    """Perturbations that an attack may choose from: a ball of a norm, within [``low``, ``high``]."""
 
     norm: Literal["linf", "l2"]
     eps: float
     """Radius, in units of the inputs."""
+    low: float = 0.0
+    high: float = 1.0
 
     def project(self, x: Float[Tensor, "n *d"], center: Float[Tensor, "n *d"]) -> Float[Tensor, "n *d"]:
-        """Return the points of the ball around ``center`` (in [0, 1]) nearest to ``x``, moved into [0, 1].
+        """Return the points of the ball around ``center`` nearest to ``x``, moved into [``low``, ``high``].
 
-        The last move never leaves the ball, as the center is in [0, 1].
+        The last move never leaves the ball, as the center is in that range.
         """
         if self.norm == "linf":
-            return torch.minimum(torch.maximum(x, center - self.eps), center + self.eps).clamp(0, 1)
+            return torch.minimum(torch.maximum(x, center - self.eps), center + self.eps).clamp(self.low, self.high)
         offset = x - center
-        return (center + offset * (self.eps / _lengths(offset).clamp(min=_TINY)).clamp(max=1)).clamp(0, 1)
+        return (center + offset * (self.eps / _lengths(offset).clamp(min=_TINY)).clamp(max=1)).clamp(
+            self.low, self.high
+        )
 
     def direction(self, gradient: Float[Tensor, "n *d"]) -> Float[Tensor, "n *d"]:
         """Return the direction of length 1 in the norm along which a linear function rises fastest."""
@@ -81,7 +85,7 @@ def _lengths(x: Float[Tensor, "n *d"]) -> Tensor:
 
 
 def input_gradient(
-    forward: Forward, x: Float[Tensor, "n *d"], y: Int[Tensor, " n"], loss: Loss = cross_entropies
+    forward: Forward, x: Float[Tensor, "n *d"], y: Tensor, loss: Loss = cross_entropies
 ) -> tuple[Float[Tensor, "n *d"], Float[Tensor, "n k"]]:
     """Return the gradient of the summed losses for the inputs, and the logits."""
     with torch.enable_grad():
@@ -91,25 +95,34 @@ def input_gradient(
     return gradient, logits.detach()
 
 
-def fgsm(forward: Forward, x: Float[Tensor, "n *d"], y: Int[Tensor, " n"], ball: Ball) -> Float[Tensor, "n *d"]:
-    """Return the inputs after one step of length ε along the steepest direction of the cross-entropy."""
-    gradient, _ = input_gradient(forward, x, y)
+def fgsm(
+    forward: Forward, x: Float[Tensor, "n *d"], y: Tensor, ball: Ball, *, loss: Loss = cross_entropies
+) -> Float[Tensor, "n *d"]:
+    """Return the inputs after one step of length ε along the steepest direction of the loss."""
+    gradient, _ = input_gradient(forward, x, y, loss)
     return ball.project(x + ball.eps * ball.direction(gradient), x)
 
 
 def pgd(
-    forward: Forward, x: Float[Tensor, "n *d"], y: Int[Tensor, " n"], ball: Ball, *, steps: int,
+    forward: Forward, x: Float[Tensor, "n *d"], y: Tensor, ball: Ball, *, steps: int,
     rng: Generator | None = None, loss: Loss = cross_entropies, step_size: float | None = None,
+    keep_first: bool = True,
 ) -> Float[Tensor, "n *d"]:  # fmt: skip
     """Return for each sample the first point of projected gradient ascent that is wrong, else the last one.
 
     Args:
+        y: classes (n,), or whatever the loss takes where ``keep_first`` is false.
         steps: number of steps, at least 1.
         rng: draws the start in the ball; ``None``: from ``x``.
         step_size: α; default 2.5 ε / steps, so that every point of the ball can be reached.
+        keep_first: False: always the last point, as in training.
     """
     alpha = 2.5 * ball.eps / steps if step_size is None else step_size
     at = x if rng is None else ball.draw(x, rng)
+    if not keep_first:
+        for _ in range(steps):
+            at = ball.project(at + alpha * ball.direction(input_gradient(forward, at, y, loss)[0]), x)
+        return at
     found, wrong = at, torch.zeros(len(x), dtype=torch.bool, device=x.device)
     for step in range(steps + 1):
         if step < steps:

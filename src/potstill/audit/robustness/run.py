@@ -60,6 +60,7 @@ def audit_robustness(
     steps: int = STEPS,
     full_steps: int = FULL_STEPS,
     lr: float | None = None,
+    adversary: str = "none",
     network: str | CustomNetwork | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -91,6 +92,7 @@ def audit_robustness(
         steps: updates of a student of the set and of as many real samples.
         full_steps: updates of a student of all training data.
         lr: learning rate of all students. Default: the one learned with the set, else 0.03.
+        adversary: adversarial training of all students: ``pgd:eps=8/255,steps=7`` or ``fgsm:eps=8/255``. Default: none.
         network: network of the students. Default: the one that the set was made with.
         seed: seed of every draw.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -133,7 +135,7 @@ def audit_robustness(
     strange = None if ood is None else _outliers(ood, splits.train, samples, seed)
     bench = make_bench(
         small, splits, network=parse_network(network), eval_split="test", students=students, steps=steps, lr=lr,
-        seed=seed, most=samples,
+        seed=seed, most=samples, adversary=adversary,
     )  # fmt: skip
     x = _pictures(bench.eval_source, len(bench.eval_source))
     outliers = {
@@ -148,12 +150,12 @@ def audit_robustness(
     return Audit(
         part="robustness", sentence=sentence(values, settings), tables=tables(values, settings), values=values,
         notes=notes(values, settings, len(x), {name: len(of) for name, of in outliers.items()},
-                    students - values["n"], full_steps, steps),
+                    students - values["n"], full_steps, steps, adversary),
         settings={
             "students": students, "steps": steps, "full_steps": full_steps, "lr": bench.protocol.recipe.lr[0],
-            "network": bench.make.name, "seed": seed, "test_samples": len(x), "eps": list(settings.eps),
-            "eps_l2": list(settings.eps_l2), "attack_steps": attack_steps, "queries": queries,
-            "autoattack": autoattack, "outliers": {name: len(of) for name, of in outliers.items()},
+            "adversary": adversary, "network": bench.make.name, "seed": seed, "test_samples": len(x),
+            "eps": list(settings.eps), "eps_l2": list(settings.eps_l2), "attack_steps": attack_steps,
+            "queries": queries, "autoattack": autoattack, "outliers": {name: len(of) for name, of in outliers.items()},
         },
         seconds=time.monotonic() - started,
     )  # fmt: skip

@@ -161,7 +161,7 @@ def tables(values: Mapping[str, Any], settings: AttackSettings) -> list[AuditTab
 
 def notes(
     values: Mapping[str, Any], settings: AttackSettings, samples: int, outliers: Mapping[str, int], diverged: int,
-    full_steps: int, steps: int,
+    full_steps: int, steps: int, adversary: str = "none",
 ) -> list[str]:  # fmt: skip
     """Return limits of the numbers."""
     said = [
@@ -172,6 +172,8 @@ def notes(
         f"Students of all data had {full_steps:,} updates, the others {steps:,}.",
         "Outliers: " + ", ".join(f"{name} ({n:,})" for name, n in outliers.items()) + ".",
     ]
+    if adversary != "none":
+        said.append(f"All students were trained on adversarial examples ({adversary}).")
     if diverged:
         said.append(f"{diverged} students diverged in a training set and were left out of all.")
     return said

@@ -50,11 +50,14 @@ class AuditRobustness(AuditCommand, DataCommand):
     """Updates of a student of all training data."""
     lr: Annotated[float | None, optional("R")] = None
     """Learning rate of the students (else the one learned with the set, or 0.03)."""
+    adversary: Annotated[str, arg(metavar="NAME")] = "none"
+    """Train all students on adversarial examples: pgd:eps=8/255,steps=7 or fgsm:eps=8/255."""
     network: Annotated[str | None, optional("NAME")] = None
     """Network of the students (else the one that the set was made with)."""
 
     main_options: ClassVar[tuple[str, ...]] = (
-        "data", "out", "eps", "eps_l2", "autoattack", "ood", "students", "network", "seed", "device",
+        "data", "out", "eps", "eps_l2", "autoattack", "ood", "adversary", "students", "network", "seed",
+        "device",
     )  # fmt: skip
     option_groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "Details": ("samples", "attack_steps", "queries", "steps", "full_steps", "lr")
@@ -83,7 +86,7 @@ class AuditRobustness(AuditCommand, DataCommand):
             eps_l2=[_radius(radius, "--eps-l2") for radius in self.eps_l2], attack_steps=self.attack_steps,
             queries=self.queries, autoattack=self.autoattack, ood=self.ood, samples=self.samples,
             students=self.students, steps=self.steps, full_steps=self.full_steps,
-            lr=self.lr, network=self.network, seed=self.seed, device=self.device,
+            lr=self.lr, adversary=self.adversary, network=self.network, seed=self.seed, device=self.device,
             progress=progress.report_count,
         )  # fmt: skip
 
