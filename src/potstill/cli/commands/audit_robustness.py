@@ -56,11 +56,10 @@ class AuditRobustness(AuditCommand, DataCommand):
     """Network of the students (else the one that the set was made with)."""
 
     main_options: ClassVar[tuple[str, ...]] = (
-        "data", "out", "eps", "eps_l2", "autoattack", "ood", "adversary", "students", "network", "seed",
-        "device",
+        "data", "out", "eps", "eps_l2", "autoattack", "ood", "students", "network", "seed", "device",
     )  # fmt: skip
     option_groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "Details": ("samples", "attack_steps", "queries", "steps", "full_steps", "lr")
+        "Details": ("samples", "attack_steps", "queries", "steps", "full_steps", "lr", "adversary")
     }
     examples: ClassVar[tuple[str, ...]] = (
         "potstill audit robustness small.safetensors --data photos/ --out small.audit.json",
