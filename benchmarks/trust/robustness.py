@@ -1,11 +1,13 @@
 """Robustness of small sets: accuracy under attack, beside accuracy without one, of six methods and random real samples.
 
     pip install --no-deps torchattacks
-    python benchmarks/trust/robustness.py [--data mnist-5k] [--seeds 3] [--students 3]
+    python benchmarks/trust/robustness.py [--data mnist-5k] [--seeds 3] [--students 3] [--rows NAME ...]
 
 Every row of every seed is a file under ``--folder``, from which an interrupted run goes on; the summary goes to
-``results/trust/robustness.json``. Students of one seed are tested on the same test pictures, AutoAttack on some of
-them, where its accuracy stands beside that of our own attacks. Nothing is chosen on the test part.
+``results/trust/robustness.json``. With ``--rows`` only these are measured, and join the rows that are stored there.
+Regularizers have the weight of their paper and 100 times as much, adversaries the defaults of `potstill`. Students of
+one seed are tested on the same test pictures, AutoAttack on some of them, where its accuracy stands beside that of our
+own attacks. Nothing is chosen on the test part.
 """
 
 import argparse
@@ -41,14 +43,27 @@ ROWS: dict[str, dict[str, Any]] = {
     "dsa": {"method": "dsa", "steps": 100},
     "frepo": {"method": "frepo", "steps": 300},
     "mtt": {"method": "mtt", "steps": 100},
+    "dsa, curvature": {"method": "dsa", "steps": 100, "regularizer": "curvature"},
+    "dsa, curvature × 100": {"method": "dsa", "steps": 100, "regularizer": "curvature:weight=100"},
+    "dm, curvature": {"method": "dm", "steps": 300, "regularizer": "curvature"},
+    "dm, curvature × 100": {"method": "dm", "steps": 300, "regularizer": "curvature:weight=100"},
+    "random real samples, adversarial": {"method": "random", "adversary": "pgd"},
+    "dsa, adversarial": {"method": "dsa", "steps": 100, "adversary": "pgd"},
 }
-"""Rows: how the set is made, 10 items per class."""
+"""Rows: how the set is made, 10 items per class, and how its students are trained."""
+OTHERS = {
+    "dsa, curvature": ("dsa",), "dsa, curvature × 100": ("dsa",), "dm, curvature": ("dm",),
+    "dm, curvature × 100": ("dm",),
+    "dsa, adversarial": ("dsa", "random real samples, adversarial"),
+}  # fmt: skip
+"""Rows that a row is compared with, beside random real samples."""
 EPS = (2 / 255, 8 / 255)
 
 
 def students_of(name: str, splits: Splits, seed: int, args: argparse.Namespace) -> tuple[Any, list[Any], int | None]:
     """Return the bench, the students of a row, and the bytes of its set."""
     options: dict[str, Any] = dict(ROWS[name])
+    adversary = options.pop("adversary", "none")
     if options["method"] != "random":
         options |= {"network": NETWORK, "codec": "uint8"}
     small = potstill.distill(
@@ -56,7 +71,7 @@ def students_of(name: str, splits: Splits, seed: int, args: argparse.Namespace) 
     )  # fmt: skip
     bench = make_bench(
         small, splits, network=NETWORK, eval_split="test", students=args.students, steps=args.steps, lr=0.03, seed=seed,
-        most=args.pictures,
+        most=args.pictures, adversary=adversary,
     )  # fmt: skip
     condition, total = bench.distilled_condition(), small.metadata["bytes"]["total"]
     if name == "all data":
@@ -115,6 +130,23 @@ def part(values: list[float]) -> dict[str, Any]:
     return found | {"ci95": None if ends is None else [max(0.0, ends[0]), min(1.0, ends[1])]}
 
 
+def stored_rows(args: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the rows, seconds and notes of the stored result, for ``--rows``; none if everything is measured.
+
+    Raises:
+        SystemExit: they were measured by other settings.
+    """
+    if not args.rows:
+        return {"rows": {}, "how": {}, "seconds": 0}
+    held = json.loads(args.out.read_text())
+    if any(held["settings"][name] != value for name, value in settings.items()):
+        raise SystemExit(f"{args.out} has other settings: {held['settings']}")
+    again = sum(row.get("seconds", 0) for row in held["rows"] if row["row"] in args.rows)
+    rows = {row["row"]: row for row in held["rows"] if row["row"] not in args.rows}
+    how = {name: held["settings"]["rows"][name] for name in rows}
+    return {"rows": rows, "how": how, "seconds": held["seconds"] - again}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="mnist-5k")
@@ -124,34 +156,44 @@ def main() -> None:
     parser.add_argument("--full-steps", type=int, default=600, help="updates of the students of all data")
     parser.add_argument("--pictures", type=int, default=500, help="test pictures")
     parser.add_argument("--few", type=int, default=100, help="test pictures of AutoAttack")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=[], metavar="NAME")
     parser.add_argument("--folder", type=Path, default=Path("runs/robustness"))
     parser.add_argument("--out", type=Path, default=Path("results/trust/robustness.json"))
     args = parser.parse_args()
     torch.set_num_threads(1)
+    settings = {key: getattr(args, key) for key in ("data", "seeds", "students", "steps", "full_steps")}
+    settings |= {"network": NETWORK, "ipc": 10}
+    earlier = stored_rows(args, settings)
     args.folder.mkdir(parents=True, exist_ok=True)
     splits = potstill.load_data(args.data)
-    cells: dict[str, list[dict[str, Any]]] = {name: [] for name in ROWS}
+    cells: dict[str, list[dict[str, Any]]] = {name: [] for name in args.rows or ROWS}
     for seed in range(args.seeds):
-        for name in ROWS:
+        for name in cells:
             path = args.folder / f"{args.data}-{seed}-{name.replace(' ', '-')}.json"
             cells[name].append(cell(path, name, seed, splits, args))
             print(seed, name, cells[name][-1], flush=True)
-    first = cells["dm"][0]
+    first = next(iter(cells.values()))[0]
     numbers = [key for key in first if key not in ("bytes", "pictures", "few") and not key.startswith("seconds")]
-    rows = [
-        {
+    measured = {
+        name: {
             "row": name,
             **{key: part([c[key] for c in of]) for key in numbers},
             "bytes": None if of[0]["bytes"] is None else sum(c["bytes"] for c in of) / len(of),
+            "seconds": round(sum(c[key] for c in of for key in ("seconds making", "seconds attacking"))),
+            "seconds making": round(sum(c["seconds making"] for c in of) / len(of), 1),
         }
         for name, of in cells.items()
-    ]  # fmt: skip
+    }  # fmt: skip
+    found = earlier["rows"] | measured
+    rows = [found[name] for name in ROWS if name in found]
     pairs = [
-        {"row": name, "other": "random real samples", **{
-            key: paired_difference([c[key] for c in cells[name]], [c[key] for c in cells["random real samples"]])
+        {"row": row["row"], "other": other, **{
+            key: paired_difference(row[key]["values"], found[other][key]["values"])
             for key in ("clean", "ours 2", "ours 8", "autoattack 2", "autoattack 8", "kept 8")
         }}
-        for name in ROWS if name != "random real samples"
+        for row in rows
+        for other in ("random real samples", *OTHERS.get(row["row"], ()))
+        if other != row["row"] and other in found
     ]  # fmt: skip
     for row in rows:
         names = ("clean", "ours 2", "ours 8", "ours, few 8", "autoattack 2", "autoattack 8", "kept 8", "large")
@@ -159,12 +201,11 @@ def main() -> None:
         print(row["row"], shown)
     for pair in pairs:
         print(pair["row"], "minus", pair["other"], "at 8/255:", pair["ours 8"])
-    settings = {key: getattr(args, key) for key in ("data", "seeds", "students", "steps", "full_steps")}
-    seconds = sum(c[key] for of in cells.values() for c in of for key in ("seconds making", "seconds attacking"))
+    how = earlier["how"] | {name: ROWS[name] for name in cells}
     stamp = {
-        "settings": {**settings, "network": NETWORK, "ipc": 10, "pictures": first["pictures"], "few": first["few"],
-                     "rows": ROWS},
-        "machine": machine(), "seconds": round(seconds),
+        "settings": {**settings, "pictures": first["pictures"], "few": first["few"],
+                     "rows": {name: how[name] for name in ROWS if name in how}},
+        "machine": machine(), "seconds": earlier["seconds"] + sum(row["seconds"] for row in measured.values()),
     }  # fmt: skip
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps({**stamp, "rows": rows, "pairs": pairs}, indent=1) + "\n")
