@@ -10,8 +10,9 @@ from potstill.testing.method import check_method
 from potstill.testing.parts import check_augmentation, check_network, check_parametrization
 from potstill.testing.protocol import check_protocol
 from potstill.testing.toy import toy_source, uneven_source
+from potstill.testing.trigger import poison_source, stamp
 
 __all__ = [
     "ContractError", "check_augmentation", "check_method", "check_network", "check_parametrization", "check_protocol",
-    "check_source", "check_task", "toy_problem", "toy_source", "uneven_source",
+    "check_source", "check_task", "poison_source", "stamp", "toy_problem", "toy_source", "uneven_source",
 ]  # fmt: skip

@@ -1,0 +1,5 @@
+"""Poisoning of a set: detectors of triggers and of wrong labels, each with a score, a threshold and its limits."""
+
+from potstill.audit.poisoning.run import audit_poisoning
+
+__all__ = ["audit_poisoning"]
