@@ -6,9 +6,9 @@
 
 A white square is put on a share of the real pictures, which are relabelled to one class (NaiveAttack); sets are made of
 these pictures and of the same ones without it. Trusted data are other pictures, test pictures others again. Thresholds
-are a paper's, or the largest scores of the clean sets of digits: nothing is chosen on the sets that are reported. Each
-set is a file under ``--folder``, from which an interrupted run goes on; the summary goes to
-``results/trust/poisoning.json``, that of digits to ``results/trust/poisoning-thresholds.json``.
+are the largest scores of the clean sets of digits: nothing is chosen on the sets that are reported. Each set is a file
+under ``--folder``, from which an interrupted run goes on; the summary goes to ``results/trust/poisoning.json``, that of
+digits to ``results/trust/poisoning-thresholds.json``.
 """
 
 import argparse
@@ -195,7 +195,10 @@ def summarize(found: list[dict[str, Any]]) -> dict[str, Any]:
             "detector": name, "threshold": THRESHOLDS[name],
             "auc": area(poisoned, clean, name, 0), "auc working": area(working, clean, name, 1),
             "by method": {
-                method: area(*([one for one in group if one["method"] == method] for group in (poisoned, clean)), name, 2)
+                method: area(
+                    [one for one in poisoned if one["method"] == method],
+                    [one for one in clean if one["method"] == method], name, 2,
+                )
                 for method in METHODS
             },
             "false alarms": rate_of(sum(above[0]), len(clean)), "found": rate_of(sum(above[1]), len(poisoned)),
@@ -211,7 +214,7 @@ def summarize(found: list[dict[str, Any]]) -> dict[str, Any]:
         key: rate_of(sum(hits), len(hits)) if hits else None
         for key, hits in zip(("false alarms", "found", "found working"), flagged, strict=True)
     }  # fmt: skip
-    left, kept = [], []
+    left, kept, clean_rows = [], [], {}
     rows = (ALL, *METHODS)
     for rate in RATES:
         numbers = {(one["data"], one["number"]) for one in found if one["rate"] == rate}
@@ -228,6 +231,9 @@ def summarize(found: list[dict[str, Any]]) -> dict[str, Any]:
                 "accuracy": bounded([p[4] for p in poisoned_of]), "accuracy clean": bounded([p[4] for p in clean_of]),
             })  # fmt: skip
             kept.append((method, rate, [p[3] for p in poisoned_of]))
+    for method in rows:
+        of = [one for one in found if one["method"] == method and one["rate"] == 0]
+        clean_rows[method] = {key: bounded([one[key] for one in of]) for key in ("success", "accuracy")}
     by_row = {(method, rate): values for method, rate, values in kept}
     pairs = [
         {
@@ -239,8 +245,13 @@ def summarize(found: list[dict[str, Any]]) -> dict[str, Any]:
     bare = [one for one in poisoned if one.get("stamped items") == 0]
     return {
         "sets": {"clean": len(clean), "poisoned": len(poisoned), "working": len(working), "without a stamp": len(bare)},
-        "detectors": detectors, "any": any_of, "left": left, "pairs": pairs,
-        "silhouette above 0.15": rate_of(sum(one["largest silhouette"] > 0.15 for one in clean), len(clean)),
+        "detectors": detectors, "any": any_of, "left": left, "clean": clean_rows,
+        "pairs": pairs,
+        "paper": {
+            "silhouette above 0.15": rate_of(sum(one["largest silhouette"] > 0.15 for one in clean), len(clean)),
+            "index above 2": rate_of(sum(one["scores"]["inversion"] > 2 for one in clean), len(clean)),
+            "index above 2, poisoned": rate_of(sum(one["scores"]["inversion"] > 2 for one in poisoned), len(poisoned)),
+        },
     }  # fmt: skip
 
 
@@ -258,7 +269,7 @@ def show(held: dict[str, Any]) -> None:
         print(one["detector"], {key: one[key] for key in ("auc", "auc working", "false alarms", "found")})
         print("   ", {method: of and round(of["auc"], 2) for method, of in one["by method"].items()},
               "right class", one["right class"])  # fmt: skip
-    print("any", held["any"], "silhouette above 0.15:", held["silhouette above 0.15"])
+    print("any", held["any"], "papers' thresholds:", held["paper"])
     for one in held["left"]:
         print(f"{one['rate']:.0%} {one['row']:<9}",
               {key: (round(one[key]["mean"], 3), one[key]["ci95"])
@@ -275,7 +286,7 @@ def calibrate(args: argparse.Namespace) -> None:
     held = {
         "data": CALIBRATION, "n": len(found), "methods": list(METHODS), "ipc": IPC, "network": NETWORK,
         "machine": machine(), "largest": largest,
-        "above 2": sum(one["scores"]["inversion"] > THRESHOLDS["inversion"] for one in found),
+        "above 2": sum(one["scores"]["inversion"] > 2 for one in found),
         "scores": {name: sorted(one["scores"][name] for one in found) for name in NAMES},
     }  # fmt: skip
     args.thresholds.parent.mkdir(parents=True, exist_ok=True)

@@ -248,6 +248,23 @@ OPTIONS = {
         "--device",
         "--force",
     },
+    "audit poisoning": COMMON
+    | READING
+    | {
+        "FILE",
+        "--data",
+        "--out",
+        "--samples",
+        "--students",
+        "--steps",
+        "--trusted-steps",
+        "--inversion-steps",
+        "--lr",
+        "--network",
+        "--seed",
+        "--device",
+        "--force",
+    },
     "audit provenance": COMMON
     | READING
     | {

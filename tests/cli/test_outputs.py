@@ -51,6 +51,7 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
     "audit privacy": (["audit", "privacy", "s.safetensors", "--data", "d.csv"], ["s.safetensors", "d.csv"]),
     "audit fairness": (["audit", "fairness", "s.safetensors", "--data", "d.csv"], ["s.safetensors", "d.csv"]),
     "audit robustness": (["audit", "robustness", "s.safetensors", "--data", "d.csv"], ["s.safetensors", "d.csv"]),
+    "audit poisoning": (["audit", "poisoning", "s.safetensors", "--data", "d.csv"], ["s.safetensors", "d.csv"]),
     "audit provenance": (
         ["audit", "provenance", "s.safetensors", "--key", "k.pem", "--data", "d.csv"],
         ["s.safetensors", "d.csv", "k.pem"],

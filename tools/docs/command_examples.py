@@ -43,6 +43,8 @@ EXAMPLES = (
     "potstill use augmentation digits --augment dsa --seeds 3 --updates 150 --lr 0.1 --network mlp-w64 --out augmented",
     "potstill audit privacy small.safetensors --data digits --students 1 --updates 50 --out small.audit.json",
     "potstill audit robustness small.safetensors --data digits --network mlp-w32 --students 2 --out small.audit.json",
+    "potstill audit poisoning small.safetensors --data digits --network mlp-w32 --students 1 --inversion-steps 100 "
+    "--out small.audit.json",
     "potstill diagnose small.safetensors --data digits --parts nearest",
     "potstill active-learning digits --rounds 2 --steps 20 --seeds 2 --network convnet-w16-d2",
     "potstill report comparison --out comparison.html",

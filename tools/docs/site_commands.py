@@ -34,6 +34,7 @@ GUIDES: dict[str, tuple[str, ...]] = {
     "audit privacy": ("guides/audit-privacy.md", "explanation/limitations.md"),
     "audit fairness": ("guides/fairness.md",),
     "audit robustness": ("guides/robustness.md",),
+    "audit poisoning": ("guides/poisoning.md",),
     "sign": ("guides/provenance.md",),
     "mark": ("guides/provenance.md",),
     "audit provenance": ("guides/provenance.md",),
@@ -111,7 +112,8 @@ MORE: dict[str, tuple[str, ...]] = {
 TRAINING = (
     "distill", "evaluate", "label", "score", "compare", "scaling", "diagnose", "active-learning", "use search",
     "use continual", "use federated", "use deletion", "use edge", "use augmentation",
-    "audit privacy", "audit fairness", "audit robustness", "audit provenance",
+    "audit privacy", "audit fairness", "audit robustness", "audit poisoning",
+    "audit provenance",
 )  # fmt: skip
 """Commands that train networks."""
 STATUSES: list[list[object]] = [

@@ -1,7 +1,7 @@
-"""A fixed visible trigger, by which tests and benchmarks of detectors make poisoned data: NaiveAttack, arXiv:2301.01197.
+"""A fixed visible trigger, by which tests and benchmarks of detectors make poisoned data.
 
-A white square in the lower right corner of some pictures of other classes, which are relabelled to one class. Nothing
-is optimised, and anybody who looks at the data sees it.
+NaiveAttack (Liu et al. 2023, arXiv:2301.01197): a white square in the lower right corner of some pictures of other
+classes, which are relabelled to one class. Nothing is optimised, and anybody who looks at the data sees it.
 """
 
 import torch
@@ -70,7 +70,8 @@ def poison_source(source: Source, *, rate: float, target: int, side: int = 3, se
     x, labels = x.float().cpu().clone(), source.labels.clone()
     x[at], labels[at] = stamp(x[at], side), target
     pixels = (255 * x).round().to(torch.uint8)
+    kept = pixels if torch.equal(pixels.float().div_(255), x) else x
     return TensorSource(
-        name=f"poisoned {source.name}", input=source.input, classes=source.classes, inputs=pixels, labels=labels,
+        name=f"poisoned {source.name}", input=source.input, classes=source.classes, inputs=kept, labels=labels,
         normalization=source.normalization,
     )  # fmt: skip

@@ -68,13 +68,14 @@ def two_means(x: Float[Tensor, "n d"]) -> Bool[Tensor, " n"]:
     a, b = divmod(int(distances.argmax()), len(x))
     centred = x - x.mean(0)
     along = centred @ torch.linalg.svd(centred, full_matrices=False)[2][0]
-    best, least = along > 0, float("inf")
+    best: Tensor = along > 0
+    least = float("inf")
     for member in (along > 0, distances[:, b] < distances[:, a]):
         for _ in range(_ROUNDS):
             if not 0 < int(member.sum()) < len(x):
                 break
             centres = torch.stack([x[~member].mean(0), x[member].mean(0)])
-            moved = pairwise_squared(x, centres).argmin(1) == 1
+            moved: Tensor = pairwise_squared(x, centres).argmin(1) == 1
             if torch.equal(moved, member):
                 break
             member = moved

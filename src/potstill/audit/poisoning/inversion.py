@@ -56,7 +56,7 @@ def invert_triggers(
     best = torch.full((k,), float("inf"), device=x.device)
     found = [logit_mask.detach().sigmoid(), logit_pattern.detach().sigmoid()]
     hits, seen = torch.zeros(k, device=x.device), 0
-    for step in range(steps):
+    for _ in range(steps):
         at = torch.randint(n, (min(_BATCH, n),), generator=rng).to(x.device)
         mask, pattern = logit_mask.sigmoid(), logit_pattern.sigmoid()
         logits = forward(_stamped(x[at], mask, pattern).flatten(0, 1)).reshape(k, len(at), -1)

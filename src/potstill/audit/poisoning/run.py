@@ -145,8 +145,8 @@ def _check_set(small: Distilled) -> None:
     if small.input.kind != "image" or small.input.parts:
         pairs = " (agreement of pictures and captions is not measured yet)" if small.captions else ""
         raise PotstillError(
-            f"an audit of poisoning is of pictures in classes, but this set holds {small.input.kind or 'several inputs'}"
-            f"{pairs}; give a set of pictures"
+            f"an audit of poisoning is of pictures in classes, but this set holds "
+            f"{small.input.kind or 'several inputs'}{pairs}; give a set of pictures"
         )
     here = len(set(small.hard_labels.tolist())) if small.is_classification else 0
     if here < 2:
@@ -234,7 +234,8 @@ def _own_detections(
 ) -> tuple[list[Detection], dict[str, str]]:
     """Return the detections by students of the set, and why others are missing."""
     labels, k = bench.distilled.hard_labels, len(bench.distilled.classes)
-    found, skipped = [], {}
+    found: list[Detection] = []
+    skipped: dict[str, str] = {}
     x = bench.distilled_data.x
     assert isinstance(x, Tensor)
     features = [_outputs(network.embed, x) for network in networks]

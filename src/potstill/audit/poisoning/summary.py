@@ -16,9 +16,9 @@ NAMES = {
     "agreement": "label agreement", "neighbours": "nearest trusted samples",
 }  # fmt: skip
 """Detectors as they are named in text."""
-THRESHOLDS = {"inversion": 2.0, "spectral": 0.30, "clustering": 0.30, "agreement": 0.30, "neighbours": 0.30}
-"""Scores from which a detector points to a class. That of inversion is the paper's; the others are the largest of
-clean sets of ``digits`` (`benchmarks/trust/poisoning.py --calibrate`), rounded up."""
+THRESHOLDS = {"inversion": 3.02, "spectral": 0.36, "clustering": 0.34, "agreement": 0.31, "neighbours": 0.34}
+"""Scores above which a detector points to a class: the largest of 36 clean sets of ``digits`` with 10 items per class,
+rounded up (`benchmarks/trust/poisoning.py --calibrate`). The paper's 2 for inversion is passed by 11 of these."""
 _UNITS = {
     "inversion": "pixels of the smallest mask", "spectral": "share of variance in one direction",
     "clustering": "silhouette of two clusters", "agreement": "probability of other classes",
@@ -98,8 +98,8 @@ def sentence(values: Mapping[str, Any]) -> str:
     if not above:
         of = f"All {len(found)} detectors are" if len(found) > 1 else "The one detector is"
         return (
-            f"{of} below their threshold: nothing points to a poisoned class, which proves no more than that these "
-            "found none."
+            f"{of} below {'their' if len(found) > 1 else 'its'} threshold: nothing points to a poisoned class. That is "
+            "no proof that there is none."
         )
     said = "; ".join(
         f"{NAMES[name]}, class {one['class']}: {one['score']:.2f} above {one['threshold']:g}"
@@ -115,7 +115,7 @@ def tables(values: Mapping[str, Any], classes: Sequence[str]) -> list[AuditTable
     rows = [
         [
             NAMES[name], f"{one['score']:.2f}", f"{one['threshold']:g}", "above" if one["flagged"] else "below",
-            one["class"], ", ".join(map(str, one["items"])),
+            one["class"], ", ".join(map(str, one["items"])) if one["flagged"] else "",
         ]
         for name, one in values["detectors"].items()
     ]  # fmt: skip
@@ -124,7 +124,7 @@ def tables(values: Mapping[str, Any], classes: Sequence[str]) -> list[AuditTable
                  for one in values["detectors"].values())]
         for c, name in enumerate(classes)
     ]  # fmt: skip
-    head = [f"{NAMES[name]}: {_UNITS[name]}" for name in values["detectors"]]
+    head = [NAMES[name] for name in values["detectors"]]
     return [
         AuditTable(
             caption="Detectors", rows=rows,
@@ -144,10 +144,11 @@ def notes(values: Mapping[str, Any], selected: bool) -> list[str]:
             "pictures into it, so that sizes compare badly; give it more steps (inversion steps)."
         )
     if found:
+        said.append("By class: " + "; ".join(f"{NAMES[name]}, {_UNITS[name]}" for name in found) + ".")
         said.append(
             "The score of trigger inversion is the anomaly index of the smallest mask; that of the others is the "
-            "largest value of a class less the median class. Items are numbered from 0. The threshold of inversion is "
-            "its paper's, the others are the largest scores of clean sets of digits with 10 items per class."
+            "largest value of a class less the median class. Items are numbered from 0. Thresholds are the largest "
+            "scores of clean sets of digits with 10 items per class; other data and sizes may have others."
         )
     said.append(
         "Looked for is a visible trigger or a class with foreign items. Triggers that are optimised with the set, "

@@ -69,6 +69,10 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             "audit_robustness:AuditRobustness",
             "measure what attacks, corruptions and outliers leave of the accuracy of a set's students",
         ),
+        "audit poisoning": (
+            "audit_poisoning:AuditPoisoning",
+            "look for a trigger or wrong labels that somebody put into a set, or into the data it was made of",
+        ),
         "audit provenance": (
             "audit_provenance:AuditProvenance",
             "test if a key marked a set, how many items prove it, and if a model was trained on it",
