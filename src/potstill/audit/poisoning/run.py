@@ -151,7 +151,7 @@ def _check_set(small: Distilled) -> None:
     here = len(set(small.hard_labels.tolist())) if small.is_classification else 0
     if here < 2:
         raise PotstillError(
-            f"a poisoned class is told apart from others, so items of at least two classes are required, but this set "
+            f"a poisoned class is compared with others, so items of at least two classes are required, but this set "
             f"has them of {here}; give another set"
         )
 
@@ -234,7 +234,7 @@ def _own_detections(
 ) -> tuple[list[Detection], dict[str, str]]:
     """Return the detections by students of the set, and why others are missing."""
     labels, k = bench.distilled.hard_labels, len(bench.distilled.classes)
-    found: list[Detection] = []
+    detections: list[Detection] = []
     skipped: dict[str, str] = {}
     x = bench.distilled_data.x
     assert isinstance(x, Tensor)
@@ -249,10 +249,10 @@ def _own_detections(
             at = torch.where(labels == c)[0]
             scores = torch.stack([spectral_scores(of[at])[0] for of in features])
             outlying[at] = (scores / scores.sum(1, keepdim=True).clamp(min=1e-300)).mean(0)
-        found.append(detection("spectral", shares, lambda c: _top(outlying, torch.where(labels == c)[0])))
+        detections.append(detection("spectral", shares, lambda c: _top(outlying, torch.where(labels == c)[0])))
         clusters = [silhouettes(of, labels, k) for of in features]
         by_class = _mean([scores for scores, _ in clusters])
-        found.append(detection("clustering", by_class, lambda c: clusters[0][1][c].tolist()[:_SHOWN]))
+        detections.append(detection("clustering", by_class, lambda c: clusters[0][1][c].tolist()[:_SHOWN]))
     pictures = _pictures(bench, trusted, samples)
     if k < _FEWEST_CLASSES:
         skipped["inversion"] = f"needs {_FEWEST_CLASSES} classes, whose masks are compared"
@@ -268,8 +268,8 @@ def _own_detections(
             success.append(inverted.success)
             bench.report("triggers looked for", n + 1, len(networks))
         least = float(torch.stack(success).mean(0).min())
-        found.append(detection("inversion", torch.stack(sizes).mean(0).tolist(), lambda _: [], success=least))
-    return found, skipped
+        detections.append(detection("inversion", torch.stack(sizes).mean(0).tolist(), lambda _: [], success=least))
+    return detections, skipped
 
 
 def _top(scores: Float[Tensor, " n"], at: Tensor) -> list[int]:
@@ -320,6 +320,6 @@ def _trusted_detections(bench: Bench, trusted: Source, steps: int) -> list[Detec
     ]  # fmt: skip
 
 
-def _worst(values: Float[Tensor, " n"], among: Tensor) -> list[int]:
-    at = torch.where(among)[0]
+def _worst(values: Float[Tensor, " n"], mask: Tensor) -> list[int]:
+    at = torch.where(mask)[0]
     return [int(i) for i in at[values[at].argsort(descending=True, stable=True)][:_SHOWN]]

@@ -38,7 +38,7 @@ class Detection:
     items: Sequence[int]
     """Items of that class which the detector points to, worst first."""
     success: float | None = None
-    """Of inversion: least share of pictures, over classes, that a mask turns into its class."""
+    """Least share of pictures, over classes, that a mask turns into its class; inversion only."""
 
     @property
     def threshold(self) -> float:
@@ -69,10 +69,10 @@ def detection(
 
 
 def result_values(
-    found: Sequence[Detection], skipped: Mapping[str, str], classes: Sequence[str], items: int
+    detections: Sequence[Detection], skipped: Mapping[str, str], classes: Sequence[str], items: int
 ) -> dict[str, Any]:
     """Return the results as JSON values."""
-    flagged = [one for one in found if one.flagged]
+    flagged = [one for one in detections if one.flagged]
     return {
         "flagged": bool(flagged), "n": items,
         "classes": sorted({classes[one.worst] for one in flagged}),
@@ -83,7 +83,7 @@ def result_values(
                 "by_class": list(one.by_class), "items": list(one.items),
                 **({} if one.success is None else {"success": one.success}),
             }
-            for one in sorted(found, key=lambda one: list(NAMES).index(one.name))
+            for one in sorted(detections, key=lambda one: list(NAMES).index(one.name))
         },
         "skipped": dict(skipped),
     }  # fmt: skip
