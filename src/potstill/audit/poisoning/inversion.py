@@ -35,8 +35,9 @@ class Inverted:
 
 
 def invert_triggers(
-    forward: Callable[[Tensor], Tensor], x: Float[Tensor, "n c h w"], classes: int, *, steps: int, rng: Generator
-) -> Inverted:
+    forward: Callable[[Tensor], Tensor], x: Float[Tensor, "n c h w"], classes: int, *, steps: int, rng: Generator,
+    report: Callable[[int], None] = lambda done: None,
+) -> Inverted:  # fmt: skip
     """Return the smallest trigger that was found for each class.
 
     Args:
@@ -45,6 +46,7 @@ def invert_triggers(
         classes: number of classes, all of which are inverted together.
         steps: updates.
         rng: draws masks, patterns and batches.
+        report: callback with the number of updates that are done.
     """
     k, (n, c, h, w) = classes, x.shape
     start = [torch.randn(k, m, h, w, generator=rng).to(x) for m in (1, c)]
@@ -56,7 +58,7 @@ def invert_triggers(
     best = torch.full((k,), float("inf"), device=x.device)
     found = [logit_mask.detach().sigmoid(), logit_pattern.detach().sigmoid()]
     hits, seen = torch.zeros(k, device=x.device), 0
-    for _ in range(steps):
+    for step in range(steps):
         at = torch.randint(n, (min(_BATCH, n),), generator=rng).to(x.device)
         mask, pattern = logit_mask.sigmoid(), logit_pattern.sigmoid()
         logits = forward(_stamped(x[at], mask, pattern).flatten(0, 1)).reshape(k, len(at), -1)
@@ -75,6 +77,7 @@ def invert_triggers(
                 kept[better] = now.detach()[better]
             cost = torch.where(success, cost * _UP, cost / _DOWN).clamp(1e-6, 10.0)
             hits, seen = torch.zeros_like(hits), 0
+            report(step + 1)
         adam.step()
     never = torch.isinf(best)
     for kept, last in zip(found, (logit_mask, logit_pattern), strict=True):

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -263,13 +264,19 @@ def _own_detections(
         for n, network in enumerate(networks):
             rng = generator(bench.seed, "poisoning", "inversion", n)
             forward = forward_of(network, bench.real.normalization)
-            inverted = invert_triggers(forward, pictures, k, steps=inversion_steps, rng=rng)
+            inverted = invert_triggers(
+                forward, pictures, k, steps=inversion_steps, rng=rng,
+                report=partial(_report_updates, bench, n * inversion_steps, len(networks) * inversion_steps),
+            )  # fmt: skip
             sizes.append(inverted.size)
             success.append(inverted.success)
-            bench.report("triggers looked for", n + 1, len(networks))
         least = float(torch.stack(success).mean(0).min())
         detections.append(detection("inversion", torch.stack(sizes).mean(0).tolist(), lambda _: [], success=least))
     return detections, skipped
+
+
+def _report_updates(bench: Bench, before: int, total: int, done: int) -> None:
+    bench.report("updates of triggers", before + done, total)
 
 
 def _top(scores: Float[Tensor, " n"], at: Tensor) -> list[int]:
