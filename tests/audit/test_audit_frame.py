@@ -59,11 +59,18 @@ def test_a_file_that_is_no_audit_stays(small: Path, tmp_path: Path) -> None:
 def test_text_of_data_is_escaped_on_the_page(small: Path, tmp_path: Path) -> None:
     out = tmp_path / "small.audit.json"
     write_audit(out, small, _audit("privacy", "<script>alert(1)</script>"))
-    page = "".join(map(str, audit_section(json.loads(out.read_text()), "small")))
+    held = json.loads(out.read_text())
+    page = "".join(map(str, audit_section(held, "small")))
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
     assert "<i>one</i>" not in page
-    assert "Privacy (took 2 s)" in page
+    assert "<td>2 s</td>" in page
+    held["parts"]["<b>x</b>"] = held["parts"]["privacy"] | {"versions": {"potstill": "<i>1</i>"}, "date": "<u>"}
+    held["left_out"] = {"fairness": "<script>2</script>"}
+    metadata = {"classes": ["a"], "input": {"kind": "image"}}
+    page = "".join(map(str, audit_section(held, "<a>'", metadata)))
+    assert not any(word in page for word in ("<script>", "<u>", "<i>1", "<a>", "<b>x"))
+    assert "&lt;script&gt;2" in page
 
 
 def test_a_damaged_part_is_left_out() -> None:

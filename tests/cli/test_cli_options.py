@@ -41,6 +41,7 @@ MAKING = (
         "--initial",
         "--zca",
         "--real-weights",
+        "--regularizer",
         "--codec",
         "--device",
         "--executor",
@@ -195,6 +196,7 @@ OPTIONS = {
         "--temperature",
     }
     | {"--seed", "--device", "--executor", "--address"},
+    "audit": COMMON | READING | {"FILE", "--data", "--out", "--parts", "--key", "--seed", "--device", "--force"},
     "audit privacy": COMMON
     | READING
     | {
@@ -234,6 +236,7 @@ OPTIONS = {
         "--out",
         "--eps",
         "--eps-l2",
+        "--adversary",
         "--attack-steps",
         "--queries",
         "--autoattack",

@@ -48,6 +48,9 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
     "use deletion": (
         ["use", "deletion", "s.safetensors", "--data", "d.csv", "--delete", "1"], ["s.safetensors", "d.csv"],
     ),
+    "audit": (
+        ["audit", "s.safetensors", "--key", "k.pem", "--data", "d.csv"], ["s.safetensors", "d.csv", "k.pem"],
+    ),
     "audit privacy": (["audit", "privacy", "s.safetensors", "--data", "d.csv"], ["s.safetensors", "d.csv"]),
     "audit fairness": (["audit", "fairness", "s.safetensors", "--data", "d.csv"], ["s.safetensors", "d.csv"]),
     "audit robustness": (["audit", "robustness", "s.safetensors", "--data", "d.csv"], ["s.safetensors", "d.csv"]),

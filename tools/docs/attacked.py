@@ -29,7 +29,8 @@ def attacked(root: Path) -> str:
         ]
         for row in held["rows"]
     ]  # fmt: skip
-    steps = ", ".join(f"{name} {how['steps']}" for name, how in s["rows"].items() if "steps" in how)
+    plain = {name: how for name, how in s["rows"].items() if not {"regularizer", "adversary"} & how.keys()}
+    steps = ", ".join(f"{name} {how['steps']}" for name, how in plain.items() if "steps" in how)
     largest = max(100 * row["large"]["mean"] for row in held["rows"])
     said = (
         f"{s['data']}, {s['ipc']} items per class, accuracy in percent at L∞ radii. Means of {s['seeds']} seeds with "
@@ -40,12 +41,18 @@ def attacked(root: Path) -> str:
         f"accuracy, 12.5 % in so few steps. {held['machine']['processor']}, one thread, torch "
         f"{held['machine']['torch']}, {held['seconds'] / 60:.0f} minutes. `benchmarks/trust/robustness.py`"
     )
-    pairs = "; ".join(_pair(pair) for pair in held["pairs"])
-    return "\n\n".join([table(head, rows), said, f"Minus random real samples, by seed, at 8/255: {pairs}."])
+    random = "random real samples"
+    pairs = "; ".join(_pair(pair) for pair in held["pairs"] if pair["other"] == random)
+    found = [table(head, rows), said, f"Minus random real samples, by seed, at 8/255: {pairs}."]
+    if others := [pair for pair in held["pairs"] if pair["other"] != random]:
+        found.append(
+            f"Minus the row named, by seed, at 8/255: {'; '.join(_pair(pair, named=True) for pair in others)}."
+        )
+    return "\n\n".join(found)
 
 
-def _pair(pair: Mapping[str, Any]) -> str:
+def _pair(pair: Mapping[str, Any], *, named: bool = False) -> str:
+    name = f"{pair['row']}, minus {pair['other']}," if named else pair["row"]
     return (
-        f"{pair['row']} {interval(pair['ours 8'], 100, '+.1f')} under attack, {interval(pair['clean'], 100, '+.1f')} "
-        "without"
+        f"{name} {interval(pair['ours 8'], 100, '+.1f')} under attack, {interval(pair['clean'], 100, '+.1f')} without"
     )

@@ -41,6 +41,7 @@ EXAMPLES = (
     "potstill use deletion made.safetensors --data digits --delete 3,17 --verify --out fewer.safetensors",
     "potstill use edge small.safetensors --data digits --to 80% --quick --seeds 2 --updates 200 --out device",
     "potstill use augmentation digits --augment dsa --seeds 3 --updates 150 --lr 0.1 --network mlp-w64 --out augmented",
+    "potstill audit small.safetensors --data digits --parts privacy",
     "potstill audit privacy small.safetensors --data digits --students 1 --updates 50 --out small.audit.json",
     "potstill audit robustness small.safetensors --data digits --network mlp-w32 --students 2 --out small.audit.json",
     "potstill audit poisoning small.safetensors --data digits --network mlp-w32 --students 1 --inversion-steps 100 "

@@ -31,6 +31,7 @@ GUIDES: dict[str, tuple[str, ...]] = {
     "use deletion": ("guides/deletion.md",),
     "use edge": ("guides/edge.md",),
     "use augmentation": ("guides/augmentation.md",),
+    "audit": ("guides/audit.md",),
     "audit privacy": ("guides/audit-privacy.md", "explanation/limitations.md"),
     "audit fairness": ("guides/fairness.md",),
     "audit robustness": ("guides/robustness.md",),
@@ -112,8 +113,7 @@ MORE: dict[str, tuple[str, ...]] = {
 TRAINING = (
     "distill", "evaluate", "label", "score", "compare", "scaling", "diagnose", "active-learning", "use search",
     "use continual", "use federated", "use deletion", "use edge", "use augmentation",
-    "audit privacy", "audit fairness", "audit robustness", "audit poisoning",
-    "audit provenance",
+    "audit", "audit privacy", "audit fairness", "audit robustness", "audit poisoning", "audit provenance",
 )  # fmt: skip
 """Commands that train networks."""
 STATUSES: list[list[object]] = [

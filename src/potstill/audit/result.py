@@ -5,13 +5,17 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from potstill._util.outputs import check_output, read_json_object
 from potstill.dataset_file import write_atomic
 
-__all__ = ["AUDIT_SUFFIX", "FORMAT", "Audit", "AuditTable", "check_audit_output", "write_audit"]
+__all__ = [
+    "AUDIT_SUFFIX", "FORMAT", "Audit", "AuditTable", "check_audit_output", "write_audit", "write_left_out",
+]  # fmt: skip
 
 FORMAT = "potstill/audit/1"
 AUDIT_SUFFIX = "audit.json"
@@ -88,7 +92,7 @@ def _digest(file: Path) -> str:
 
 
 def write_audit(out: Path, file: Path, audit: Audit, *, command: str = "") -> None:
-    """Write a part into the audit of the set at ``file``; other parts of the same set stay.
+    """Write a part into the audit of the set at ``file``, with date and versions; other parts of the same set stay.
 
     Args:
         out: path of the audit, which may exist.
@@ -97,13 +101,38 @@ def write_audit(out: Path, file: Path, audit: Audit, *, command: str = "") -> No
     Raises:
         PotstillError: it cannot be written.
     """
-    held, digest = read_json_object(out), _digest(file)
-    parts = held.get("parts") if held.get("format") == FORMAT and held.get("sha256") == digest else {}
+    parts, left_out = _held(out, file)
+    parts[audit.part] = {
+        **audit.to_json(), "date": datetime.now(UTC).date().isoformat(),
+        "versions": {name: version(name) for name in ("potstill", "torch")},
+        **({"command": command} if command else {}),
+    }  # fmt: skip
+    left_out.pop(audit.part, None)
+    _write(out, file, parts, left_out)
+
+
+def write_left_out(out: Path, file: Path, left_out: Mapping[str, str]) -> None:
+    """Write why parts were not run into the audit of the set at ``file``; parts that were run before stay.
+
+    Raises:
+        PotstillError: it cannot be written.
+    """
+    parts, before = _held(out, file)
+    _write(out, file, parts, {n: why for n, why in {**before, **left_out}.items() if n not in parts})
+
+
+def _held(out: Path, file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the parts, and the reasons of those left out, in the audit of this set at ``out``."""
+    held = read_json_object(out)
+    if held.get("format") != FORMAT or held.get("sha256") != _digest(file):
+        return {}, {}
+    parts, left_out = held.get("parts"), held.get("left_out")
+    return dict(parts) if isinstance(parts, dict) else {}, dict(left_out) if isinstance(left_out, dict) else {}
+
+
+def _write(out: Path, file: Path, parts: Mapping[str, Any], left_out: Mapping[str, Any]) -> None:
     document = {
-        "format": FORMAT, "file": os.path.relpath(file, out.parent), "sha256": digest,
-        "parts": {
-            **(parts if isinstance(parts, dict) else {}),
-            audit.part: {**audit.to_json(), **({"command": command} if command else {})},
-        },
+        "format": FORMAT, "file": os.path.relpath(file, out.parent), "sha256": _digest(file), "parts": dict(parts),
+        **({"left_out": dict(left_out)} if left_out else {}),
     }  # fmt: skip
     write_atomic(out, (json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())

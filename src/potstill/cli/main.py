@@ -69,7 +69,8 @@ def _main(argv: Sequence[str]) -> int:
         return 0
     from potstill.cli.commands import COMMANDS, find_command
 
-    if argv[1:2] and set(argv[1:]) <= {"-h", "--help"} and any(name.startswith(f"{argv[0]} ") for name in COMMANDS):
+    first_alone = argv[0] not in COMMANDS and any(name.startswith(f"{argv[0]} ") for name in COMMANDS)
+    if argv[1:2] and set(argv[1:]) <= {"-h", "--help"} and first_alone:
         from potstill.cli.help import format_second_words
         from potstill.cli.terminal import print_help, text_width
 

@@ -57,6 +57,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         ),
     },
     "Trust it": {
+        "audit": ("audit:AuditSet", "audit a set: run every part that applies, cheapest first"),
         "audit privacy": (
             "audit_privacy:AuditPrivacy",
             "measure what a set gives away of its records: copies, membership, and a lower bound of ε",
@@ -121,14 +122,17 @@ def find_command(words: Sequence[str]) -> tuple[str, Sequence[str]]:
     Raises:
         ValueError: there is none; the message has the nearest.
     """
-    from potstill.errors import suggestion
+    from potstill.errors import closest_names, suggestion
 
     pair, first = " ".join(words[:2]), words[0]
     if len(words) > 1 and " " not in first and pair in COMMANDS:
         return pair, words[2:]
-    if first in COMMANDS and " " not in first:
-        return first, words[1:]
     seconds = [name.partition(" ")[2] for name in COMMANDS if name.startswith(f"{first} ")]
+    if first in COMMANDS and " " not in first:
+        named = words[1] if len(words) > 1 and words[1].isalpha() else ""
+        if seconds and closest_names(named, seconds):
+            raise ValueError(f"no command {pair!r}; {suggestion(named, seconds, f'after {first} there are')}")
+        return first, words[1:]
     if seconds and (len(words) < 2 or words[1].startswith("-")):
         raise ValueError(f"{first} needs a second word: {', '.join(seconds)}")
     if seconds:
