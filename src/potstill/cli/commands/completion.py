@@ -186,9 +186,12 @@ _potstill() {{
     if [[ ' {" ".join(_second_words())} ' == *" $command "* ]]; then
         if [ "$COMP_CWORD" -eq 2 ]; then
             COMPREPLY=($(compgen -W "$(__potstill_seconds "$command")" -- "$here"))
+            [ "$command" = audit ] && COMPREPLY+=($(compgen -f -- "$here"))
             return
         fi
-        command="$command ${{COMP_WORDS[2]}}"
+        case " $(__potstill_seconds "$command") " in
+            *" ${{COMP_WORDS[2]}} "*) command="$command ${{COMP_WORDS[2]}}" ;;
+        esac
     fi
     [ "$here" = = ] && here=
     [ "$before" = = ] && before=${{COMP_WORDS[COMP_CWORD-2]}}
@@ -234,9 +237,12 @@ _potstill() {{
     if [[ ' {" ".join(_second_words())} ' == *" $command "* ]]; then
         if (( CURRENT == 3 )); then
             compadd -- ${{=$(__potstill_seconds "$command")}}
+            [[ $command == audit ]] && _files
             return
         fi
-        command="$command $words[3]"
+        case " $(__potstill_seconds "$command") " in
+            *" $words[3] "*) command="$command $words[3]" ;;
+        esac
     fi
     part=$(__potstill_part "${{(@)words[2,CURRENT-1]}}")
     values=$(__potstill_values "$command $before")
