@@ -37,7 +37,7 @@ def small(file: Path) -> Distilled:
 
 def test_parts_that_apply_cheapest_first(small: Distilled) -> None:
     plan = plan_audits(small, "digits")
-    assert set(plan.seconds) == {"privacy", "robustness"}
+    assert set(plan.seconds) == {"privacy", "robustness", "poisoning"}
     assert list(plan.seconds.values()) == sorted(plan.seconds.values())
     assert min(plan.seconds.values()) >= 1
     assert set(plan.left_out) == {"fairness", "provenance"}
@@ -71,6 +71,7 @@ def test_a_table_has_no_robustness() -> None:
     plan = plan_audits(small, table)
     assert not plan.seconds
     assert plan.left_out["robustness"] == "its inputs are no pictures"
+    assert plan.left_out["poisoning"] == "its inputs are no pictures"
     assert plan.left_out["privacy"] == "the data have no test part"
     assert part_obstacle("privacy", {"classes": []}) == "the set has no classes"
     assert part_obstacle("robustness", {"classes": ["a"], "input": 5}) == "its inputs are no pictures"
@@ -145,6 +146,7 @@ def test_rows_of_the_section() -> None:
     held = {"parts": {"robustness": {"sentence": "Held; and more. So.", "seconds": 65}, "own": {"sentence": "Yes."}}}
     page = "".join(audit_section(held, "small", metadata))
     assert page.count("not audited") == 3
+    assert "does not apply: its inputs are no pictures" in page
     assert page.index("Robustness") < page.index("Own") < page.index("Privacy")
     assert "<td>1 min 5 s</td>" in page
     del held["parts"]["robustness"]

@@ -10,6 +10,7 @@ PARTS: Mapping[str, str] = {
     "privacy": "potstill audit privacy {file} --data DATA --out {out}",
     "fairness": "potstill audit fairness {file} --data DATA --attribute COLUMN --out {out}",
     "robustness": "potstill audit robustness {file} --data DATA --out {out}",
+    "poisoning": "potstill audit poisoning {file} --out {out}",
     "provenance": "potstill audit provenance {file} --key KEY --out {out}",
 }
 """Command line of each part by its name, in the order of a page."""
@@ -26,8 +27,8 @@ def part_obstacle(part: str, metadata: Mapping[str, Any]) -> str | None:
     """Return why a part does not apply to the set with these metadata; ``None``: it may."""
     held = metadata.get("input")
     spec: Mapping[str, Any] = held if isinstance(held, Mapping) else {}
-    if part in ("privacy", "fairness", "robustness") and not metadata.get("classes"):
+    if part in ("privacy", "fairness", "robustness", "poisoning") and not metadata.get("classes"):
         return "the set has no classes"
-    if part == "robustness" and spec.get("kind") != "image":
+    if part in ("robustness", "poisoning") and spec.get("kind") != "image":
         return "its inputs are no pictures"
     return None

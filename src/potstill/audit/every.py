@@ -10,6 +10,10 @@ from potstill.audit.fairness import audit_fairness
 from potstill.audit.fairness.run import FULL_STEPS as FAIRNESS_FULL_STEPS
 from potstill.audit.fairness.run import STEPS as FAIRNESS_STEPS
 from potstill.audit.fairness.run import STUDENTS as FAIRNESS_STUDENTS
+from potstill.audit.poisoning import audit_poisoning
+from potstill.audit.poisoning.run import INVERSION_STEPS
+from potstill.audit.poisoning.run import STEPS as POISONING_STEPS
+from potstill.audit.poisoning.run import STUDENTS as POISONING_STUDENTS
 from potstill.audit.privacy import audit_privacy
 from potstill.audit.provenance import audit_provenance
 from potstill.audit.result import Audit
@@ -30,6 +34,8 @@ from potstill.uses.continual import Learner
 __all__ = ["AuditPlan", "Audits", "audit_set", "plan_audits"]
 
 PRIVACY_STUDENTS = 2
+INVERSION_BATCH = 32
+"""Pictures of an update of trigger inversion, for each class."""
 PASSES = 160
 """Passes forwards and backwards of a test picture in a robustness audit, of each student: three attacks of 20 steps and
 FGSM, two more on the margin and at a radius of 0.5, and about 100 passes forwards."""
@@ -98,7 +104,7 @@ def _missing(name: str, splits: Splits, key: object) -> str | None:
     """Return what a part needs and is not there."""
     if name == "provenance":
         return "it needs the key of a mark; give `key=`" if key is None else None
-    if splits.test is None:
+    if splits.test is None and name != "poisoning":
         return "the data have no test part"
     if name == "fairness" and get_attribute(splits.train) is None:
         return "the data were read without an attribute of each sample; read them with `attribute=`"
@@ -113,12 +119,14 @@ def _forecast(small: Distilled, splits: Splits, names: Sequence[str]) -> dict[st
     few, full = _update_seconds(bench, len(small)), _update_seconds(bench, bench.protocol.recipe.batch)
     each = full / min(bench.protocol.recipe.batch, len(bench.real))
     tested = min(SAMPLES, len(bench.eval_source))
+    inverted = INVERSION_STEPS * len(small.classes) * min(INVERSION_BATCH, len(small))
     learner = Learner()
     narrow = narrow_network(learner.factory(bench.real, len(splits.train.classes)), bench.real)  # type: ignore[arg-type]
     known = {
         "provenance": 0.0,
         "privacy": PRIVACY_STUDENTS * learner.steps * measure_step_seconds(narrow, bench.real, learner.batch),
         "fairness": FAIRNESS_STUDENTS * (2 * FAIRNESS_STEPS * few + FAIRNESS_FULL_STEPS * full),
+        "poisoning": POISONING_STUDENTS * (POISONING_STEPS * few + inverted * each),
         "robustness": STUDENTS * (2 * STEPS * few + FULL_STEPS * full + 3 * PASSES * tested * each),
     }
     return {name: 1.0 + known[name] for name in names}
@@ -144,7 +152,8 @@ def audit_set(
 ) -> Audits:
     """Audit a set: run the parts that apply with their default settings, cheapest first.
 
-    A part that cannot be run says why in ``left_out``, and the others are run all the same.
+    A part that cannot be run says why in ``left_out``, and the others are run all the same. Poisoning is audited by the
+    set alone: data that it was made of may be poisoned themselves.
 
     Args:
         distilled: a set, or its path.
@@ -177,6 +186,7 @@ def audit_set(
         runs: Mapping[str, Callable[[], Audit]] = {
             "privacy": lambda: audit_privacy(small, splits, students=PRIVACY_STUDENTS, **common),
             "fairness": lambda: audit_fairness(small, splits, **common),
+            "poisoning": lambda: audit_poisoning(small, **common),
             "robustness": lambda: audit_robustness(small, splits, **common),
             "provenance": lambda: audit_provenance(small, key if key is not None else b"", **common),
         }
