@@ -60,7 +60,7 @@ class Audits:
 
     Attributes:
         parts: each part that was run, by name.
-        left_out: the reason by part, as planned or as a part said.
+        left_out: the reason by part, as planned or of the error of a part.
         plan: the forecast.
     """
 

@@ -101,7 +101,7 @@ def write_audit(out: Path, file: Path, audit: Audit, *, command: str = "") -> No
     Raises:
         PotstillError: it cannot be written.
     """
-    parts, left_out = _held(out, file)
+    parts, left_out = _read_parts(out, file)
     parts[audit.part] = {
         **audit.to_json(), "date": datetime.now(UTC).date().isoformat(),
         "versions": {name: version(name) for name in ("potstill", "torch")},
@@ -117,11 +117,11 @@ def write_left_out(out: Path, file: Path, left_out: Mapping[str, str]) -> None:
     Raises:
         PotstillError: it cannot be written.
     """
-    parts, before = _held(out, file)
+    parts, before = _read_parts(out, file)
     _write(out, file, parts, {n: why for n, why in {**before, **left_out}.items() if n not in parts})
 
 
-def _held(out: Path, file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def _read_parts(out: Path, file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the parts, and the reasons of those left out, in the audit of this set at ``out``."""
     held = read_json_object(out)
     if held.get("format") != FORMAT or held.get("sha256") != _digest(file):

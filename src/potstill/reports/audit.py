@@ -67,7 +67,7 @@ def audit_section(
         rows += [_missing_row(name, file, metadata, why.get(name)) for name in PARTS if name not in parts]
     held_rows = bare_table("Audits of the set", ("Audit", "Verdict", "Took"), rows, class_="audits")
     summary = scroll_box(held_rows, labelled("Audits of the set", of))
-    return [summary, *(fold(tag("b", name.capitalize()), *_whole(parts[name], of)) for name in order)]
+    return [summary, *(fold(tag("b", name.capitalize()), *_part_elements(parts[name], of)) for name in order)]
 
 
 def _part_row(name: str, part: Mapping[str, Any], metadata: Mapping[str, Any] | None) -> Html:
@@ -93,7 +93,7 @@ def _missing_row(name: str, file: str, metadata: Mapping[str, Any], reason: obje
     return row(name.capitalize(), tag("td", said, class_="text"), "")
 
 
-def _whole(part: Mapping[str, Any], of: str) -> list[Html]:
+def _part_elements(part: Mapping[str, Any], of: str) -> list[Html]:
     elements: list[Html] = []
     for block in describe_audit(part):
         if isinstance(block, str):
