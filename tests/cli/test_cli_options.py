@@ -12,6 +12,7 @@ COMMON = {"--json", "--quiet", "--debug", "--limit"}
 READING = {
     "--missing",
     "--kind",
+    "--representation",
     "--series",
     "--horizontal-flip",
     "--duplicates",
@@ -26,6 +27,7 @@ READING = {
     "--stream",
     "--split-seed",
     "--test-fraction",
+    "--text",
 }
 MAKING = (
     COMMON

@@ -15,7 +15,16 @@ from potstill._util.card_words import card_words
 from potstill._util.input_limits import check_limit, limits
 from potstill._util.strict_json import parse_json
 
-__all__ = ["CARD", "DETAILS", "FORMAT", "INDEX_FORMAT", "card_to_header", "metadata_text", "parse_card"]
+__all__ = [
+    "CARD",
+    "DETAILS",
+    "FORMAT",
+    "INDEX_FORMAT",
+    "card_to_header",
+    "metadata_text",
+    "parse_card",
+    "size_without_encoder",
+]
 
 CARD, DETAILS = "card", "details"
 FORMAT, INDEX_FORMAT = "potstill/3", "potstill-selection/3"
@@ -30,6 +39,14 @@ _ROOM, _SHARE = 170, 30
 """Characters of ``card``, and bytes of the set for one more: what does not fit is compressed."""
 _RAW = -15
 """Deflate without a header of its own: the file has a hash."""
+
+
+def size_without_encoder(sizes: Mapping[str, Any]) -> Any:
+    """Return the total bytes of a set without its encoder of texts, which real texts need, too."""
+    total, encoder = sizes.get("total"), sizes.get("encoder", 0)
+    if isinstance(total, int | float) and isinstance(encoder, int | float):
+        return total - encoder
+    return total
 
 
 def metadata_text(metadata: Mapping[str, Any]) -> str:

@@ -50,7 +50,7 @@ def export(
         distilled: a set, or the path of its file.
         to: the form:
 
-            - ``png``, ``npz``, ``parquet``, ``csv``, ``webdataset``: the inputs and labels; they need no data
+            - ``png``, ``npz``, ``parquet``, ``csv``, ``jsonl``, ``webdataset``: inputs and labels, without data
             - ``c-header``, ``npz-integers``: inputs and labels as integers, for devices without Python
             - ``indices``: a selection without its inputs, one file that `potstill.materialize` puts together with the
               data

@@ -35,6 +35,7 @@ from potstill.data.groups import source_key
 from potstill.dataset_file import Distilled
 from potstill.dataset_file.output import SetOutput
 from potstill.dataset_file.replacing import hash_run
+from potstill.dataset_file.text_io import charged_bytes
 from potstill.errors import PotstillError
 from potstill.evaluation.candidate_trials import MARGIN, MAX_HELD_OUT, AccuracyLoss, narrow_network, paired_loss
 from potstill.execution import resolve_executor
@@ -179,7 +180,7 @@ def _answer(race: Race, progress: Callable[[Progress], None]) -> Distilled:
     small = runs.run(chosen, resolved, final, race.journal.folder / "final.checkpoint", progress=progress)
     small.record["choice"] = Choice(
         race=race, judge=judge, alive=alive, rival=rival, chosen_entry=chosen, gain=gain, final_steps=final,
-        made_of=len(made_of), twice=twice, items=len(small), stored=int(small.metadata["bytes"]["total"]),
+        made_of=len(made_of), twice=twice, items=len(small), stored=charged_bytes(small.metadata["bytes"]),
         model=model, model_sentence=unasked_sentence(train) if model is None else model.sentence(judge.held_out),
     ).to_dict()  # fmt: skip
     return small

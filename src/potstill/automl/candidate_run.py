@@ -12,6 +12,7 @@ from potstill.automl.real import fit_counts, search_real_sets, spec_of_way
 from potstill.automl.scoring import Entry
 from potstill.core import Source, Splits
 from potstill.dataset_file import Distilled
+from potstill.dataset_file.text_io import charged_bytes
 from potstill.evaluation.real_set_space import ROUNDS
 from potstill.execution import resolve_executor
 from potstill.methods.selection.real import Real
@@ -53,7 +54,7 @@ class CandidateRuns:
         """Return the bytes of as many random samples as were asked for, the budget in bytes of all candidates."""
         plain = Candidate.parse("random%exact")
         spec = dataclasses.replace(self.spec, method=plain.method, codec="exact", options={})
-        return int(self.run(Entry(candidate=plain), resolve_run(spec), None, None).metadata["bytes"]["total"])
+        return charged_bytes(self.run(Entry(candidate=plain), resolve_run(spec), None, None).metadata["bytes"])
 
     def search_real(self, train: Source, seconds: float | None) -> dict[str, Any]:
         """Return ``ways``, the two best to keep real samples of ``train`` in the budget, spelled as candidates, and

@@ -19,6 +19,7 @@ from potstill.core.registry import make_method
 from potstill.data.selection_order import order_samples, selection_operations
 from potstill.dataset_file import Distilled
 from potstill.dataset_file.output import SetOutput
+from potstill.dataset_file.text_io import charged_bytes
 from potstill.errors import PotstillError
 from potstill.evaluation.byte_matched_baselines import (
     BaselineContext,
@@ -104,7 +105,7 @@ def _one_of_each(spec: RunSpec, train: Source) -> RunSpec:
 
 
 def _total(small: Distilled) -> int:
-    return int(small.metadata["bytes"]["total"])
+    return charged_bytes(small.metadata["bytes"])
 
 
 def search_real_sets(

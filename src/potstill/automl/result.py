@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from potstill._util.card import size_without_encoder
 from potstill.automl.candidates import Candidate
 from potstill.automl.halving import Race
 from potstill.automl.model import ModelTrial
@@ -191,7 +192,7 @@ class Choice:
         ]
         return {
             "name": entry.candidate.name, "real": entry.candidate.is_real, "rungs": rungs, "left_out": entry.left_out,
-            "bytes": card.get("bytes", {}).get("total"),
+            "bytes": size_without_encoder(card.get("bytes", {})),
             "items": None if entry.distilled is None else len(entry.distilled), "seconds_a_step": entry.cost or None,
         }  # fmt: skip
 

@@ -166,6 +166,10 @@ class DataOptions:
     """Read and decode images when they are needed. On by itself where they would fill more than half of the memory."""
     missing: Annotated[Literal["impute", "drop", "refuse"] | None, optional("impute|drop|refuse")] = None
     """Missing values of a table: impute them from the training part, drop their rows, or refuse (the default)."""
+    text: Annotated[str | None, optional("COLUMN")] = None
+    """Column of a table that holds texts; else the only one of texts of several words."""
+    representation: Annotated[str | None, optional("NAME")] = None
+    """Vectors of texts: latent:size=64,words=4096 (TF-IDF and its leading directions) or hashed:size=1024."""
     series: Annotated[str | None, optional("COLUMN")] = None
     """Column that tells several series apart, for --task forecast."""
     kind: Annotated[str | None, optional("NAME")] = None

@@ -31,6 +31,8 @@ def count_inputs(number: int, kind: str, shape: Sequence[int], parts: Sequence[s
     if not parts and kind in registry.targets("kinds") and own not in BUILT_IN:
         return f"{number:,} {own.describe_size(InputSpec(kind=kind, shape=tuple(shape)))}"
     size = "×".join(map(str, shape)) or " and ".join(parts)
+    if kind == "text":
+        return f"{plural(number, 'text')} as {size} numbers"
     return plural(number, {"image": "picture", "pair": "pair", "series": "window"}.get(kind, "row")) + (
         f" of {size}" if size else ""
     )

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from potstill._util.card import size_without_encoder
 from potstill.comparison.cells import Cell, Measure, Result
 from potstill.comparison.models import ModelCell
 from potstill.comparison.verdicts import BySet, against, compare_pairs, over_sets, tested
@@ -180,7 +181,7 @@ def _row(key: str, of: Sequence[_MeasuredSet], cards: _Cards) -> _Row:
         row["ipc"] = ipc
     return row | {
         "file": cell.file.name, "scorecard": {name: v for name, v in first.result.items() if name not in _LARGE},
-        "items": about.get("items"), "codec": about.get("codec"), "bytes": held.get("total"),
+        "items": about.get("items"), "codec": about.get("codec"), "bytes": size_without_encoder(held),
         "seconds": _mean_of([_making_seconds(card) for card in cards.values()]),
         "evaluate_seconds": _mean_of([card.get("cost", {}).get("seconds") for card in cards.values()]),
     }  # fmt: skip
@@ -194,7 +195,7 @@ def _of_set(one: _MeasuredSet) -> dict[str, Any]:
     return about | {
         "file": one.cell.file.name, "scorecard": one.cell.scorecard_path(one.measure).name,
         "score": card["score"]["mean"], "students": _values(card),
-        "bytes": card.get("bytes", {}).get("total"), "items": card.get("set", {}).get("items"),
+        "bytes": size_without_encoder(card.get("bytes", {})), "items": card.get("set", {}).get("items"),
         "seconds": _making_seconds(card), "evaluate_seconds": card.get("cost", {}).get("seconds"),
         "outcome": card.get("outcome", {}).get("kind"),
     }  # fmt: skip

@@ -16,6 +16,7 @@ from potstill._util.progress import Callback
 from potstill.comparison.cells import Cell, Result, SharedSettings, Unit, check_equal, to_json
 from potstill.core import Splits
 from potstill.dataset_file import write_atomic
+from potstill.dataset_file.text_io import charged_bytes
 from potstill.errors import PotstillError
 from potstill.evaluation.model_baseline import MODEL, STEPS, make_model_baseline, model_contexts
 from potstill.execution import Executor
@@ -95,7 +96,7 @@ def model_cells(cells: Sequence[Cell], results: Sequence[Sequence[Result]] | Non
     for cell, of_cell in zip(cells, results or (), strict=False):
         for card in of_cell:
             if cell.unit != "bytes" and not isinstance(card, str):
-                size = int(card["bytes"]["total"]) - int(card["bytes"].get("whitening", 0))
+                size = charged_bytes(card["bytes"])
                 key = cell.unit, cell.amount
                 measured[key] = min(size, measured.get(key, size))
     models: list[ModelCell] = []

@@ -94,7 +94,7 @@ _PATHS: dict[Group, dict[str, str]] = {
         "shared-frequency": "parametrize.shared_frequency:SharedFrequency",
         "hallucinator": "parametrize.hallucinator:Hallucinator", "field": "parametrize.field:Field",
         "compensators": "parametrize.compensators:Compensators", "small": "parametrize.low_resolution:LowResolution",
-        "basis": "pretraining.basis:Basis",
+        "basis": "pretraining.basis:Basis", "nearest-text": "parametrize.nearest_text:NearestText",
     },
     "protocols": {
         "potstill": "evaluation.protocols:POTSTILL", "dc": "evaluation.protocols:DC", "dsa": "evaluation.protocols:DSA",
@@ -112,12 +112,13 @@ _PATHS: dict[Group, dict[str, str]] = {
         "half": "codecs.downsample:Downsample", "mosaic": "codecs.mosaic:Mosaic", "apot": "codecs.apot:APoT",
         "step": "codecs.step:Step", "patches": "codecs.patches:Patches", "palette": "codecs.palette:Palette",
         "basis": "pretraining.basis:BasisCodec", "cosine": "codecs.cosine:Cosine",
-        "columns": "codecs.columns:Columns",
+        "columns": "codecs.columns:Columns", "texts": "codecs.texts:Texts",
     },
     "learners": {
         "linear-model": "evaluation.learners:LinearModel", "forest": "evaluation.learners:Forest",
         "ridge": "evaluation.learners:Ridge", "krr-ntk": "evaluation.learners:KrrNtk",
         "nngp": "evaluation.learners:Nngp", "ridge-features": "evaluation.learners:RidgeFeatures",
+        "tfidf": "evaluation.text_learners:Tfidf", "text-cnn": "evaluation.text_learners:TextCnn",
     },
     "tasks": {
         "classification": "tasks.classification:Classification", "regression": "tasks.regression:Regression",
@@ -135,6 +136,7 @@ _PATHS: dict[Group, dict[str, str]] = {
     "kinds": {
         "image": "kinds.kind:IMAGE", "table": "kinds.kind:TABLE", "series": "kinds.kind:SERIES",
         "pair": "kinds.kind:PAIR", "waves": "kinds.kind:WAVES", "texts": "kinds.kind:TEXTS",
+        "text": "kinds.kind:TEXT",
     },
 }  # fmt: skip
 """Built-in parts, as ``module:attribute`` below ``potstill``."""

@@ -3,7 +3,7 @@
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -46,8 +46,8 @@ def _hidden_folders(base: Path) -> list[str]:
     return [p.name for p in base.iterdir() if p.is_dir() and not _shown(p.name)]
 
 
-def _pictures(base: Path, skipped: Counter[str]) -> tuple[list[str], int]:
-    """List image files below ``base``, relative to it and sorted, and count the other files."""
+def _pictures(base: Path, skipped: Counter[str], suffixes: Collection[str] = SUFFIXES) -> tuple[list[str], int]:
+    """List files with these suffixes below ``base``, relative to it and sorted, and count the other files."""
     images: list[str] = []
     others = 0
     visited: set[str] = set()
@@ -61,7 +61,7 @@ def _pictures(base: Path, skipped: Counter[str]) -> tuple[list[str], int]:
         below[:] = sorted(d for d in below if _shown(d))
         inner = os.path.relpath(at, base)
         for file in files:
-            is_picture = os.path.splitext(file)[1].lower() in SUFFIXES
+            is_picture = os.path.splitext(file)[1].lower() in suffixes
             if _shown(file):
                 if is_picture:
                     images.append(file if inner == os.curdir else os.path.join(inner, file))
@@ -79,7 +79,7 @@ def _skipped_note(name: str, skipped: Counter[str]) -> list[str]:
     return [f"{name}: skipped as hidden or the system's own: {', '.join(listed)}{more}"]
 
 
-def _parts(root: Path) -> tuple[Path, Path | None, list[str]]:
+def _parts(root: Path, suffixes: Collection[str]) -> tuple[Path, Path | None, list[str]]:
     """Return the folders of the training and the test classes, and notes."""
     folders = _folders(root)
 
@@ -90,7 +90,7 @@ def _parts(root: Path) -> tuple[Path, Path | None, list[str]]:
     if train is None and (test or validation) and len(folders) == sum(p is not None for p in (test, validation)):
         raise PotstillError(f"{root}: holds {folders[0].name}/ but no train/; name the training part's folder train")
     # A class may be called "train" (beside car and bus): a split's folder holds class folders, not pictures.
-    if train is None or not _folders(train) or any(p.suffix.lower() in SUFFIXES for p in train.iterdir()):
+    if train is None or not _folders(train) or any(p.suffix.lower() in suffixes for p in train.iterdir()):
         return root, None, []
     notes = []
     if test is None and validation is not None:
@@ -142,7 +142,7 @@ class FolderListing:
     notes: tuple[str, ...]
 
 
-def list_folder(root: Path) -> FolderListing:
+def list_folder(root: Path, suffixes: Collection[str] = SUFFIXES, noun: str = "pictures") -> FolderListing:
     """List the images of a folder in image-folder layout; class names are folder names.
 
     Hidden files and folders, those of systems and thumbnails (`_SYSTEM`), and files that are no pictures (by suffix)
@@ -150,19 +150,23 @@ def list_folder(root: Path) -> FolderListing:
 
     Args:
         root: holds ``train/`` and ``test/`` (or ``val/``), or the class folders themselves.
+        suffixes: lower-case endings of the files that are listed.
+        noun: what they are, in messages.
 
     Raises:
         PotstillError: no class folders, one class, a class folder without pictures, test classes that training lacks.
     """
     name = root.resolve().name
-    train, test, notes = _parts(root)
+    train, test, notes = _parts(root, suffixes)
     folders = _classes(train)
     classes = tuple(folders)
     numbers = {name: i for i, name in enumerate(classes)}
-    layout = f"put each picture in a folder named after its class: {root}/CLASS/1.png or {root}/train/CLASS/1.png"
+    example = "1.png" if noun == "pictures" else f"1{next(iter(suffixes))}"
+    each = f"put each {noun.removesuffix('s')} in a folder named after its class"
+    layout = f"{each}: {root}/CLASS/{example} or {root}/train/CLASS/{example}"
     if not folders:
-        loose, _ = _pictures(root, Counter())
-        what = f"{len(loose)} pictures, but no class folders" if loose else "no class folders and no pictures"
+        loose, _ = _pictures(root, Counter(), suffixes)
+        what = f"{len(loose)} {noun}, but no class folders" if loose else f"no class folders and no {noun}"
         raise PotstillError(f"{root}: there are {what}; {layout}")
     if len(folders) == 1:
         raise PotstillError(f"{train}: there is one class folder, {classes[0]}/; at least two are needed; {layout}")
@@ -182,15 +186,15 @@ def list_folder(root: Path) -> FolderListing:
                     "Unicode; they are read as one class"
                 )
             for folder in several:
-                found, ignored = _pictures(folder, skipped)
+                found, ignored = _pictures(folder, skipped, suffixes)
                 others += ignored
                 if not found:
-                    raise PotstillError(f"{folder}: this class folder has no pictures; add some or remove the folder")
+                    raise PotstillError(f"{folder}: this class folder has no {noun}; add some or remove the folder")
                 files.append(ClassFiles(training, numbers[label], folder, found))
     if test and all(part.training for part in files):
         raise PotstillError(f"{test}: there are no class folders; {layout}")
     if others:
-        notes.append(f"{name}: {others} files that are no pictures were not read")
+        notes.append(f"{name}: {others} files that are no {noun} were not read")
     notes += _skipped_note(name, skipped)
     return FolderListing(name=name, classes=classes, files=files, split=test is not None, notes=tuple(notes))
 

@@ -19,6 +19,7 @@ from potstill.data.attributes import Attribute, select_attribute
 from potstill.data.columns import batch_columns
 from potstill.data.repr import describe_source, source_html
 from potstill.data.table_encoding import Column
+from potstill.data.text_encoder import TextEncoder
 from potstill.errors import PotstillError
 from potstill.tasks import is_ragged, split_targets
 
@@ -145,7 +146,9 @@ class TensorSource:
     names: tuple[str, ...] = ()
     """Name of each sample (its file), if known; else empty."""
     texts: tuple[str, ...] = ()
-    """Text of each sample of image-text pairs; else empty."""
+    """Text of each sample of image-text pairs, and of texts; else empty."""
+    encoder: TextEncoder | None = None
+    """Encoder of texts, whose vectors are the inputs; ``None``: inputs are no texts."""
     groups: Int[Tensor, " n"] | None = None
     """Group number of each sample, kept together by splits; ``None``: no groups."""
     attribute: Attribute | None = None
@@ -245,6 +248,9 @@ class TensorSource:
         spec = [self.input.kind, self.input.shape, self.input.units, kinds, self.classes, len(self)]
         digest = hashlib.sha256(json.dumps(spec).encode())
         digest.update((self.labels if self.targets is None else self.targets).contiguous().numpy().data)
+        if self.encoder is not None:  # vectors of another machine may have other last bits
+            digest.update(json.dumps([self.encoder.name, self.texts]).encode())
+            return digest.hexdigest()
         for tensor in held.values():
             for part in split_chunks(tensor):
                 digest.update(part.cpu().contiguous().flatten().numpy().data)
@@ -297,6 +303,18 @@ class TensorSource:
             A new source.
         """
         return replace(self, inputs=elsewhere(self.inputs, device), normalization=self.normalization.to(device))
+
+    def encoded_by(self, encoder: TextEncoder, /) -> "TensorSource":
+        """Return the same texts as vectors of another encoder.
+
+        Args:
+            encoder: fitted on other texts, such as those that a set was made of.
+
+        Returns:
+            A new source.
+        """
+        x = encoder.encode(self.texts).to(self.device)
+        return replace(self, inputs=x, input=replace(self.input, shape=tuple(x.shape[1:])), encoder=encoder)
 
     def subset(self, at: Int[Tensor, " m"], /) -> "TensorSource":
         """Return the samples at some positions as a source with the same classes and normalization.

@@ -27,8 +27,9 @@ from potstill.data.splits import RawPart, RawSplits, assemble, parse_size
 from potstill.data.standard_datasets import STANDARD, find_hub_standard, read_standard
 from potstill.data.streamed import StreamSource
 from potstill.data.streaming import assemble_streamed, index_if_streamed
-from potstill.data.table import CSV_SUFFIXES, TABLE_SUFFIXES, read_labelled_csv, read_parquet, read_tables
+from potstill.data.table import TABLE_SUFFIXES, read_file_with_labels, read_tables
 from potstill.data.table_encoding import parse_missing
+from potstill.data.texts import is_text_folder, read_text_folder, to_text_tables
 from potstill.data.train_test_overlap import parse_duplicates
 from potstill.errors import PotstillError, unknown_name
 from potstill.tasks import Classification
@@ -41,7 +42,7 @@ Loader: TypeAlias = Callable[[Task, object, ReadOptions], Splits]
 KNOWN: dict[str, str] = {**BUNDLED, **{name: s.title for name, s in STANDARD.items()}}
 """Every dataset name that ``load`` knows, with a one-line description; bundled ones first."""
 
-_FILES = (".npz", ".csv", ".tsv", ".parquet", ".tar")
+_FILES = (".npz", ".csv", ".tsv", ".jsonl", ".parquet", ".tar")
 
 
 def load(
@@ -55,6 +56,9 @@ def load(
     skip_bad: bool = False,
     stream: bool | None = None,
     missing: str | None = None,
+    text: str | None = None,
+    representation: str | None = None,
+    encode: Callable[[list[str]], Any] | None = None,
     series: str | None = None,
     horizontal_flip: bool | None = None,
     duplicates: str | None = None,
@@ -72,8 +76,8 @@ def load(
         data: any form of data that `potstill.load_data` takes.
         root: its ``data_root``: folder of the files of known names.
         seed: its ``split_seed``: draws the test split where the data have none.
-        label, test_fraction, size, skip_bad, stream, missing, series, horizontal_flip, duplicates, check_cache, device,
-            task, kind, group, attribute, normalization: as for `potstill.load_data`.
+        label, test_fraction, size, skip_bad, stream, missing, text, representation, encode, series, horizontal_flip,
+            duplicates, check_cache, device, task, kind, group, attribute, normalization: as for `potstill.load_data`.
 
     Returns:
         ``Splits`` of ``TensorSource``, or of ``StreamSource``. A ``Splits`` is returned as it is.
@@ -86,7 +90,8 @@ def load(
     options = ReadOptions(
         label=label, task=task, kind=kind, root=None if root is None else Path(root), seed=seed,
         test_fraction=test_fraction, size=parse_size(size), skip_bad=skip_bad, stream=stream, missing=missing,
-        series=series, horizontal_flip=horizontal_flip, duplicates=parse_duplicates(duplicates),
+        text=text, representation=representation, encode=encode, series=series, horizontal_flip=horizontal_flip,
+        duplicates=parse_duplicates(duplicates),
         group=_parse_values(group, "group"), attribute=_parse_values(attribute, "attribute"),
         check_cache=check_cache, device=device, normalization=_parse_normalization(normalization),
     )  # fmt: skip
@@ -140,7 +145,7 @@ def find_loader(kind: str | None, task: str, data: object) -> Loader | None:
         PotstillError: there is no loader for the kind and the task, or several and none accepts the data.
     """
     kinds = [name.rpartition("/")[0] for name in names("loaders") if name.rpartition("/")[2] == task]
-    builtin = ["image", "table"] if task == "classification" else []
+    builtin = ["image", "table", "text"] if task == "classification" else []
     if kind is None and not builtin and len(kinds) == 1:
         kind = kinds[0]
     elif kind is None:
@@ -174,12 +179,24 @@ def _read_classes(data: object, options: ReadOptions) -> Splits:
         parts = read_hub(hub, options)
     elif isinstance(data, str | Path):
         parts = _of_name(data, options)
+    elif (texts := to_text_tables(data)) is not None:
+        named = replace(options, label=texts[1], text="text")
+        parts = replace(read_tables(texts[0], named, name="texts"), notes=())
     elif (tables := to_arrow_tables(data, options.label)) is not None:
         parts = read_tables(tables[0], replace(options, label=tables[1]), name="frame")
     else:
         _refuse_missing(options, "arrays and datasets of samples")
         parts = _of_object(data, options)
+    if parts.representation is None:
+        _refuse_text_options(options, parts.name)
     return assemble(parts, options)
+
+
+def _refuse_text_options(options: ReadOptions, what: str) -> None:
+    """Refuse options of texts for other data."""
+    for option in ("text", "representation", "encode"):
+        if getattr(options, option) is not None:
+            raise PotstillError(f"{what} holds no texts with classes; leave `{option}=` out")
 
 
 def _set_horizontal_flip(splits: Splits, data: object, flip: bool | None) -> Splits:
@@ -269,6 +286,10 @@ def _of_name(data: str | Path, options: ReadOptions) -> RawSplits:
     except RuntimeError:  # ~USER without a home here
         raise PotstillError(f"{text}: no such file or folder; check the path") from None
     if os.path.isdir(path):  # as Path.is_dir, but False for a name too long for a file
+        if options.kind == "text" or (options.kind is None and is_text_folder(path)):
+            if options.label is not None or options.text is not None:
+                raise PotstillError(f"{text}: the folders name the classes; leave `label=` and `text=` out")
+            return read_text_folder(path, options)
         _refuse_table_options(options, text)
         return read_folder(path, options)
     if os.path.isfile(path):
@@ -281,8 +302,7 @@ def _of_name(data: str | Path, options: ReadOptions) -> RawSplits:
 def _of_file(path: Path, options: ReadOptions) -> RawSplits:
     suffix = ".tar" if path.name.endswith(".tar.gz") else path.suffix.lower()
     if suffix in TABLE_SUFFIXES:
-        table = read_labelled_csv(path, options.label) if suffix in CSV_SUFFIXES else read_parquet(path)
-        return read_tables([table], options, name=path.name, base=path.parent)
+        return read_tables([read_file_with_labels(path, options)], options, name=path.name, base=path.parent)
     _refuse_table_options(options, str(path))
     if suffix == ".npz":
         return read_mapping(read_npz_arrays(path), path.stem, options.group, options.attribute)

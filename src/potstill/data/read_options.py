@@ -1,7 +1,7 @@
 """Options of reading data as one value, kept on `Splits` and in the metadata of every distilled set."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from potstill.errors import PotstillError
 
 __all__ = ["ReadOptions", "check_read_options", "describe_option_changes", "merge_read_options"]
 
-_HERE = ("root", "device", "check_cache", "normalization")
+_HERE = ("root", "device", "check_cache", "normalization", "encode")
 """Options about this machine, not stored in the metadata."""
 _TEXTS = ("task", "group", "attribute")
 """Options stored in the metadata only if they are texts."""
@@ -22,8 +22,8 @@ _NAMES: Mapping[str, str] = {"seed": "split_seed"}
 """Fields whose name in `potstill.load_data` and in the metadata differs."""
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "label": str, "task": str, "kind": str, "split_seed": int, "test_fraction": (int, float), "size": list,
-    "skip_bad": bool, "stream": bool, "series": str, "missing": str, "horizontal_flip": bool,
-    "duplicates": str, "group": str, "attribute": str,
+    "skip_bad": bool, "stream": bool, "series": str, "text": str, "representation": str, "missing": str,
+    "horizontal_flip": bool, "duplicates": str, "group": str, "attribute": str,
 }  # fmt: skip
 """Types of the options in the metadata, by the names of `potstill.load_data`."""
 
@@ -55,6 +55,12 @@ class ReadOptions:
     """Decode pictures when they are needed; ``None``: where memory does not hold them."""
     missing: str | None = None
     """``impute``, ``drop`` or ``refuse`` missing values of a table."""
+    text: str | None = None
+    """Column of texts."""
+    representation: str | None = None
+    """Representation of texts, such as ``latent:size=64``; ``None``: ``latent``."""
+    encode: Callable[[list[str]], Any] | None = None
+    """A user's own representation of texts: a function from a list of texts to an array (n, d)."""
     series: str | None = None
     """Column that names the series of each row."""
     horizontal_flip: bool | None = None

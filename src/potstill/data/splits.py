@@ -32,7 +32,8 @@ from potstill.data.pictures import Picture, decode_images, resize_and_crop
 from potstill.data.read_options import ReadOptions
 from potstill.data.subset import SourceView
 from potstill.data.table_encoding import Column, Frame, encode_frames
-from potstill.data.train_test_overlap import first_equal, keep_copies_together, note_overlap
+from potstill.data.text_encoder import Representation, TextEncoder, text_normalization
+from potstill.data.train_test_overlap import first_equal, first_equal_texts, keep_copies_together, note_overlap
 from potstill.errors import PotstillError
 from potstill.kinds import get_kind
 from potstill.rng import generator
@@ -185,6 +186,8 @@ class RawSplits:
     notes: tuple[str, ...] = ()
     label_column: tuple[str, str] | None = None
     """Label or target column of a table and its type (`table_encoding.label_type`)."""
+    representation: Representation | None = None
+    """Representation of texts, fitted once the training part is known; ``None``: inputs are no texts."""
 
 
 def decode_labelled(
@@ -420,7 +423,9 @@ def assemble(parts: RawSplits, options: ReadOptions) -> Splits:
             spec = replace(spec, shape=(spec.shape[0], *size))
     is_drawn = test is None and options.test_fraction != 0
     if is_drawn:
-        copies = first_equal(train.inputs) if options.duplicates == "together" else None
+        copies = None
+        if options.duplicates == "together":
+            copies = first_equal(train.inputs) if parts.representation is None else first_equal_texts(train.texts)
         at, test_at, more = draw_test_split(name, parts.classes, train.labels, options, train.groups, copies)
         train, test = train.select(at), train.select(test_at)
         notes += more
@@ -438,6 +443,12 @@ def assemble(parts: RawSplits, options: ReadOptions) -> Splits:
         values = tuple(name for column in columns for name in column.names)
         spec = replace(spec, shape=tuple(x.shape[1:]), columns=values)
         notes += more
+    encoder: TextEncoder | None = None
+    if parts.representation is not None:
+        encoder = parts.representation.fit(train.texts)
+        train = replace(train, inputs=encoder.encode(train.texts))
+        test = None if test is None else replace(test, inputs=encoder.encode(test.texts))
+        spec = replace(spec, shape=(encoder.size,))
     task, targets = parts.task, train.targets
     task = task.fit(targets) if isinstance(task, FittableTask) and targets is not None else task
 
@@ -445,6 +456,8 @@ def assemble(parts: RawSplits, options: ReadOptions) -> Splits:
     normalization = options.normalization
     if isinstance(train.inputs, Tensor):
         normalization = checked_normalization(normalization, train.inputs.shape[1], name)
+    if encoder is not None and isinstance(train.inputs, Tensor):
+        normalization = normalization or text_normalization(train.inputs)
     normalization = normalization or parts.normalization or fit_normalization(train.inputs)
 
     def source(part: RawPart) -> TensorSource:
@@ -454,6 +467,7 @@ def assemble(parts: RawSplits, options: ReadOptions) -> Splits:
             name=name, input=spec, classes=parts.classes, normalization=normalization, inputs=inputs,
             labels=part.labels, targets=part.targets, places=part.places, names=part.names, texts=part.texts,
             groups=part.groups, attribute=part.attributes, columns=columns, label_column=parts.label_column, task=task,
+            encoder=encoder,
         )  # fmt: skip
         return made if made.device == torch.device(options.device) else made.to(options.device)
 

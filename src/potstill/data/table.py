@@ -30,18 +30,25 @@ from potstill.data.read_options import ReadOptions
 from potstill.data.readers import cell_picture
 from potstill.data.splits import RawPart, RawSplits, decode_labelled
 from potstill.data.table_encoding import is_text_type, label_type, parse_missing, read_frames, to_texts
+from potstill.data.texts import (
+    JSON_SUFFIXES,
+    find_text_column,
+    read_json_lines,
+    read_text_csv,
+    text_splits,
+)
 from potstill.errors import PotstillError
 
 __all__ = [
     "CSV_SUFFIXES", "TABLE_SUFFIXES", "check_unique_columns", "find_image_column", "find_label_column",
-    "find_missing_labels", "hub_features", "read_csv", "read_labelled_csv", "read_labels", "read_parquet",
-    "read_table_file", "read_tables",
+    "find_missing_labels", "hub_features", "read_csv", "read_file_with_labels", "read_labelled_csv", "read_labels",
+    "read_parquet", "read_table_file", "read_tables",
 ]  # fmt: skip
 
 _LABELS = ("label", "labels", "fine_label")
 _PICTURES = ("image", "img", "picture")
 CSV_SUFFIXES = (".csv", ".tsv")
-TABLE_SUFFIXES = (*CSV_SUFFIXES, ".parquet", ".pq")
+TABLE_SUFFIXES = (*CSV_SUFFIXES, *JSON_SUFFIXES, ".parquet", ".pq")
 _ZERO = r"^\s*[+-]?0[0-9]"
 _ZEROS = b"potstill:zeros"
 """Schema metadata key that lists the numeric CSV columns written with leading zeros."""
@@ -147,7 +154,7 @@ def _check_quotes(path: Path, delimiter: str) -> bool:
             if '"' in line and closed.fullmatch(line.rstrip("\r\n")) is None:
                 raise PotstillError(
                     f"{path}: line {number}: a quote opens a value and is not closed on that line; close it, or take "
-                    "the line break out of the value"
+                    'the line break out of the value (texts may have some: say their column with `text="COLUMN"`)'
                 )
     return zeros
 
@@ -213,8 +220,18 @@ def read_parquet(path: Path) -> Any:
 
 
 def read_table_file(path: Path) -> Any:
-    """Read the Arrow table in a CSV or Parquet file, by its suffix."""
-    return read_csv(path) if path.suffix.lower() in CSV_SUFFIXES else read_parquet(path)
+    """Read the Arrow table in a CSV, JSON lines or Parquet file, by its suffix."""
+    if (suffix := path.suffix.lower()) in CSV_SUFFIXES:
+        return read_csv(path)
+    return read_json_lines(path) if suffix in JSON_SUFFIXES else read_parquet(path)
+
+
+def read_file_with_labels(path: Path, options: ReadOptions) -> Any:
+    """Read the Arrow table in a file that has a label column; of texts that are named so, in any encoding."""
+    if path.suffix.lower() not in CSV_SUFFIXES:
+        return read_table_file(path)
+    named = options.text is not None or options.kind == "text"
+    return read_text_csv(path) if named else read_labelled_csv(path, options.label)
 
 
 def hub_features(table: Any) -> dict[str, Any]:
@@ -343,6 +360,8 @@ def read_tables(tables: list[Any], options: ReadOptions, *, name: str, base: Pat
             raise PotstillError(f"{name}: holds pictures, of which no value is missing; leave `missing=` out")
         labels = [read_labels(t, column, name) for t in tables]
         return _pictures(tables, labels, picture, named, name, base, options)
+    if (text := find_text_column(train, column, options, name)) is not None:
+        return _texts(tables, text, column, named, options, name)
     blank = {c for c in train.column_names if c == "" or c.startswith("Unnamed: ") or c == "__index_level_0__"}
     blank |= (exported := _exported_columns(train) & {*train.column_names} - {column})
     columns = [c for c in train.column_names if c != column and c not in blank]
@@ -383,6 +402,19 @@ def read_tables(tables: list[Any], options: ReadOptions, *, name: str, base: Pat
         notes=(*notes, *more),
         label_column=(column, label_type(train.column(column).type, named=named is not None)),
     )
+
+
+def _texts(
+    tables: list[Any], text: str, column: str, named: tuple[str, ...] | None, options: ReadOptions, name: str
+) -> RawSplits:
+    """Read a column of texts, without rows that have no label where missing values are dropped."""
+    rows = [np.arange(t.num_rows) for t in tables]
+    label_column = (column, label_type(tables[0].column(column).type, named=named is not None))
+    if options.missing == "drop":
+        rows = [np.flatnonzero(~find_missing_labels(t, column)) for t in tables]
+        tables = [t.take(pa.array(r)) for t, r in zip(tables, rows, strict=True)]
+    labels = [read_labels(t, column, name) for t in tables]
+    return text_splits(tables, labels, named, text, [torch.from_numpy(r) for r in rows], options, name, label_column)
 
 
 def _with_attribute(tables: list[Any], options: ReadOptions, attribute: str, name: str, base: Path | None) -> RawSplits:

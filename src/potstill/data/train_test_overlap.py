@@ -1,7 +1,7 @@
 """Samples in both the training and the test part: exact copies and, on request, near copies."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -21,7 +21,8 @@ from potstill.functional.duplicates import WITHIN, Digests, near_duplicates
 from potstill.kinds import get_kind
 
 __all__ = [
-    "Duplicates", "first_equal", "first_equal_encoded", "keep_copies_together", "note_overlap", "parse_duplicates",
+    "Duplicates", "first_equal", "first_equal_encoded", "first_equal_texts", "keep_copies_together", "note_overlap",
+    "parse_duplicates", "text_key",
 ]  # fmt: skip
 
 Duplicates: TypeAlias = Literal["exact", "near", "together"]
@@ -59,6 +60,19 @@ def _rows(part: Tensor | Frame) -> Iterator[Tensor]:
         yield from split_chunks(part)
     else:
         yield torch.from_numpy(np.column_stack([column.cells.astype(np.float64) for column in part.columns]))
+
+
+def first_equal_texts(*parts: Sequence[str]) -> Int[Tensor, " n"]:
+    """Return, for each text of the concatenated ``parts``, the position of the first that equals it but for case and
+    blanks."""
+    first: dict[str, int] = {}
+    keys = (text_key(text) for part in parts for text in part)
+    return torch.tensor([first.setdefault(key, i) for i, key in enumerate(keys)], dtype=torch.int64)
+
+
+def text_key(text: str) -> str:
+    """Return a text in the form in which copies are equal: without case, and with single blanks."""
+    return " ".join(text.casefold().split())
 
 
 def first_equal_encoded(reader: Reader, places: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
@@ -124,6 +138,8 @@ def note_overlap(splits: Splits, search: Duplicates | None, is_drawn: bool) -> l
         return []
     if isinstance(train, StreamSource) and isinstance(test, StreamSource):
         first = first_equal_encoded(train.reader, torch.cat([train.places, test.places]))
+    elif getattr(train, "encoder", None) is not None:
+        first = first_equal_texts(*(part.texts for part in (train, test)))  # type: ignore[attr-defined]
     else:
         first = first_equal(*(part.inputs for part in (train, test)))  # type: ignore[attr-defined]
     notes = []

@@ -15,6 +15,7 @@ from potstill.dataset_file.dataset import Distilled
 from potstill.dataset_file.metadata import FORMAT, input_to_json, scores_to_json, task_to_json, to_json
 from potstill.dataset_file.normalization import normalization_to_json, to_float32
 from potstill.dataset_file.payload_io import bytes_by_part, decode_contents, encode_contents
+from potstill.dataset_file.text_io import encoder_to_json
 from potstill.dataset_file.validate import (
     LEARNED_LR,
     check_content,
@@ -66,6 +67,7 @@ def build(contents: Contents, schema: Schema, provenance: Provenance, encoding: 
         "task": task_to_json(task),
         "input": input_to_json(schema.input),
         "normalization": normalization_to_json(schema.normalization),
+        **encoder_to_json(contents.encoder),
         "training": training,
         "source": provenance.source,
         "outcome": provenance.outcome,
@@ -86,7 +88,10 @@ def build(contents: Contents, schema: Schema, provenance: Provenance, encoding: 
     check_content(_SELF, decoded.inputs, decoded.labels, schema.input, len(schema.classes), task)
     metadata["space"] = _value_range(decoded.inputs, schema.input)
     return Distilled(
-        replace(decoded, captions=contents.captions), metadata, normalization=schema.normalization, tensors=encoded
+        replace(decoded, captions=contents.captions, encoder=contents.encoder),
+        metadata,
+        normalization=schema.normalization,
+        tensors=encoded,
     )
 
 

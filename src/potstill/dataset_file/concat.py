@@ -14,8 +14,9 @@ from potstill.core import Encoded, Normalization
 from potstill.dataset_file.dataset import Distilled, format_shape
 from potstill.dataset_file.load import validated_set
 from potstill.dataset_file.normalization import is_same, normalization_to_json, to_float32
-from potstill.dataset_file.payload_io import bytes_by_part, encode_targets, encode_texts
+from potstill.dataset_file.payload_io import bytes_by_part, encode_targets
 from potstill.dataset_file.shared_decoders import decoder_parts
+from potstill.dataset_file.text_io import ENCODER, encode_texts, encoder_tensors
 from potstill.dataset_file.validate import LEARNED_LR, WHITENING
 from potstill.errors import PotstillError
 from potstill.functional.packing import MOST_BITS
@@ -62,7 +63,8 @@ def concat(sets: Sequence[Distilled], *, normalization: Normalization | None = N
     joined_normalization = first.normalization if normalization is None else to_float32(normalization)
     encoded: dict[str, Encoded] = {}
     decoders: list[dict[str, Any]] = []
-    for distilled in sets:
+    as_texts = _are_texts(sets)
+    for distilled in () if as_texts else sets:
         for decoder, payload in _payload_parts(distilled):
             needs_same = normalization is None or decoder["space"] == "model" or distilled.normalization.whitening
             if needs_same and not is_same(distilled.normalization, joined_normalization):
@@ -77,12 +79,14 @@ def concat(sets: Sequence[Distilled], *, normalization: Normalization | None = N
     tensors = {f"{name}{suffix}": t for name, part in encoded.items() for suffix, t in part.tensors.items()}
     if (w := joined_normalization.whitening) is not None:
         tensors |= {f"whitening/{name}": getattr(w, name) for name in WHITENING}
+    tensors |= encoder_tensors(first.encoder)
     described = {name: dict(part.metadata) for name, part in encoded.items()}
     metadata = {
         **_join_metadata(sets, classes),
         "normalization": normalization_to_json(joined_normalization),
+        **({ENCODER: first.metadata[ENCODER]} if ENCODER in first.metadata else {}),
         "codec": {"name": _common([s.metadata["codec"]["name"] for s in sets], "mixed"), "tensors": described},
-        "decoder": {"parts": decoders},
+        "decoder": None if as_texts else {"parts": decoders},
         "bytes": bytes_by_part(tensors),
     }
     joined = validated_set(Path("the joined set"), metadata, tensors)
@@ -143,6 +147,20 @@ def _check_compatible(first: Distilled, other: Distilled) -> None:
         first.scores is not None and first.classes != other.classes
     ):
         raise PotstillError("scores are joined with scores of the same classes alone; give such sets")
+
+
+def _are_texts(sets: Sequence[Distilled]) -> bool:
+    """Return whether all sets are written as texts.
+
+    Raises:
+        PotstillError: some are and others are not, or their encoders differ.
+    """
+    written = [s.metadata["codec"]["name"].partition(":")[0] == "texts" for s in sets]
+    if any(s.encoder != sets[0].encoder or s.metadata.get(ENCODER) != sets[0].metadata.get(ENCODER) for s in sets):
+        raise PotstillError("sets of texts with different encoders cannot be joined; make them of one training part")
+    if any(written) and not all(written):
+        raise PotstillError("a set of texts and one of vectors cannot be joined; write all with one codec")
+    return all(written)
 
 
 def _payload_parts(distilled: Distilled) -> Iterator[tuple[dict[str, Any], dict[str, Encoded]]]:

@@ -25,6 +25,7 @@ from potstill._util.run_record import (
 )
 from potstill.core import InputSpec, Normalization, Task
 from potstill.core.nested import OFFSETS, sample
+from potstill.data.text_encoder import TextEncoder
 from potstill.dataset_file.files import tensor_file, write_atomic
 from potstill.dataset_file.metadata import input_from_json, is_classification, task_from_json
 from potstill.dataset_file.replacing import describe_conflict
@@ -129,8 +130,14 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
 
     @property
     def captions(self) -> tuple[str, ...]:
-        """Text of each item for people, such as an image's caption; empty where there are none."""
+        """Text of each item, such as an image's caption, or a real text; empty where there are none."""
         return self._contents.captions
+
+    @property
+    def encoder(self) -> TextEncoder | None:
+        """Encoder of texts: ``small.encoder.encode(texts)`` gives vectors as inputs of the set are, in data units;
+        ``None``: inputs are no texts, or a user's own function made them."""
+        return self._contents.encoder
 
     @property
     def index(self) -> Tensor | None:

@@ -187,7 +187,8 @@ def describe(summary: dict[str, Any]) -> str:
         f"stored      {size['total']:,} bytes: "
         + ", ".join(f"{part} {size[part]:,}" for part in ("inputs", "labels", "decoder"))
         + "".join(f", {part} {size[part]:,}" for part in ("weights", "captions") if part in size)
-        + (f" (and a whitening of {_escape(size['whitening'])})" if "whitening" in size else ""),
+        + (f" (and a whitening of {_escape(size['whitening'])})" if "whitening" in size else "")
+        + (f" (and an encoder of texts of {_escape(size['encoder'])})" if "encoder" in size else ""),
         f"cost        {_escape(cost.get('steps'))} steps, {duration} on {_escape(cost.get('device'))}"
         if cost
         else "cost        not known",

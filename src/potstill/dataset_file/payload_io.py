@@ -6,8 +6,7 @@ parametrization decodes the payload.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from potstill.codecs import decode, encode_classes, encode_ints, encode_probabil
 from potstill.codecs.bitstream import compress_encoded
 from potstill.codecs.columns import Columns
 from potstill.codecs.exact import Exact, Float
+from potstill.codecs.texts import Texts
 from potstill.codecs.uniform import Uniform
 from potstill.core import (
     Codec,
@@ -33,6 +33,7 @@ from potstill.core import (
 from potstill.core.nested import OFFSETS, VALUES, concat, named_tensors, tensor_names, tree_map
 from potstill.dataset_file.metadata import has_scores, input_from_json
 from potstill.dataset_file.shared_decoders import DecoderSource, MissingDecoder, decoder_parts, load_decoders
+from potstill.dataset_file.text_io import encode_texts, encoder_tensors, pop_encoder, pop_texts
 from potstill.dataset_file.validate import WHITENING, are_valid_offsets, check_scores, check_shapes
 from potstill.dataset_file.values import Contents, Encoding, Schema
 from potstill.errors import PotstillError
@@ -43,12 +44,12 @@ from potstill.parametrize.named_inputs import parse_parametrization
 from potstill.tasks import is_ragged, join_targets, split_targets
 
 __all__ = [
-    "CAPTIONS", "SHARED", "bytes_by_part", "compress_parts", "decode_contents", "decode_input_tensor", "decode_inputs",
+    "SHARED", "bytes_by_part", "compress_parts", "decode_contents", "decode_input_tensor", "decode_inputs",
     "decode_payload", "encode_contents", "encode_input_tensor", "encode_inputs", "encode_labels", "encode_scores",
-    "encode_targets", "encode_texts", "pop_targets", "quantizes_normalised",
+    "encode_targets", "pop_targets", "quantizes_normalised",
 ]  # fmt: skip
 
-DECODED, CAPTIONS, SCORES, LABELS = "decoded", "captions", "scores", "labels"
+DECODED, SCORES, LABELS = "decoded", "scores", "labels"
 LEARNED, PAYLOAD = "learned/", "payload/"
 SHARED = "decoder/"
 """Prefix of payload tensors shared by all items, such as a dictionary or a generator's weights."""
@@ -69,7 +70,10 @@ def encode_contents(contents: Contents, schema: Schema, encoding: Encoding) -> t
     assert inputs is not None
     parts: dict[str, Encoded] = {}
     normalised: bool | list[str] = False
-    if not contents.payload:
+    if isinstance(codec, Texts):
+        if not contents.captions or contents.encoder is None or not contents.encoder.is_stored:
+            codec.pack(torch.zeros(1))
+    elif not contents.payload:
         context = DecodeContext(input=schema.input, classes=schema.classes, assets=encoding.assets)
         parts, normalised = encode_inputs(inputs, schema.input, codec, normalization, context)
     for name, tensor in contents.payload.items():
@@ -90,6 +94,7 @@ def encode_contents(contents: Contents, schema: Schema, encoding: Encoding) -> t
     written = {f"{name}{suffix}": t for name, e in parts.items() for suffix, t in e.tensors.items()}
     if contents.payload and (encoding.decoder is None or encoding.include_decoded):
         written |= {f"{DECODED}/{n}" if n else DECODED: t for n, t in named_tensors(inputs).items()}
+    written |= encoder_tensors(contents.encoder)
     if (w := normalization.whitening) is not None:
         written |= {f"whitening/{n}": getattr(w, n) for n in WHITENING}
     described: dict[str, Any] = {
@@ -161,37 +166,6 @@ def encode_scores(scores: Tensor, codec: Codec) -> Encoded:
     """Encode scores in as many bits as soft labels have, with ranges of their own."""
     bits = codec.label_bits
     return Float().pack(scores) if bits > MOST_BITS else Uniform(bits=bits).pack(scores)
-
-
-def encode_texts(texts: Sequence[str]) -> dict[str, Encoded]:
-    """Encode texts as UTF-8 bytes in one row, and the offset of each; nothing where there are none."""
-    if not texts:
-        return {}
-    lines = [text.encode("utf-8", "replace") for text in texts]
-    ends = torch.tensor([len(line) for line in lines]).cumsum(0)
-    content = torch.tensor(list(b"".join(lines)), dtype=torch.int64)
-    offsets = torch.cat([ends.new_zeros(1), ends[:-1]])
-    return {f"{CAPTIONS}/values": encode_ints(content), f"{CAPTIONS}/offsets": encode_ints(offsets)}
-
-
-def _pop_texts(decoded: dict[str, Tensor], n: int) -> tuple[str, ...]:
-    values, offsets = (decoded.pop(f"{CAPTIONS}/{part}", None) for part in ("values", "offsets"))
-    if values is None and offsets is None:
-        return ()
-    if (
-        values is None
-        or offsets is None
-        or values.dtype != torch.int64
-        or values.ndim != 1
-        or not are_valid_offsets(values, offsets, n)
-        or bool(((values < 0) | (values > 255)).any())
-    ):
-        raise PotstillError(f"its captions must be the bytes of {n} texts and their offsets; get the file again")
-    content, bounds = bytes(values.tolist()), [*offsets.tolist(), len(values)]
-    try:
-        return tuple(content[a:b].decode() for a, b in pairwise(bounds))
-    except UnicodeDecodeError as error:
-        raise PotstillError("its captions are not UTF-8; get the file again") from error
 
 
 def encode_inputs(
@@ -294,6 +268,7 @@ def decode_contents(
     Raises:
         PotstillError: tensors and metadata contradict each other, or this machine has no such parametrization.
     """
+    encoder = pop_encoder(remaining, metadata)
     parts, decoded, normalised = _decode_tensors(remaining, metadata)
     index, weights = (decoded.pop(name, None) for name in ("index", "weights"))
     labels = pop_targets(decoded)
@@ -307,7 +282,7 @@ def decode_contents(
         labels = to_probabilities(scores)
     if labels is None:
         raise PotstillError("holds no tensor 'labels'; it is not a distilled set")
-    captions = _pop_texts(decoded, len(labels) if labels.ndim else 0)
+    captions = pop_texts(decoded, len(labels) if labels.ndim else 0)
     payload, learned = (
         {n.removeprefix(prefix): decoded.pop(n) for n in list(decoded) if n.startswith(prefix)}
         for prefix in (PAYLOAD, LEARNED)
@@ -326,6 +301,8 @@ def decode_contents(
             context = _context(spec, metadata, metadata["codec"], decoder, max_bytes)
             inputs = decode_inputs(parts, spec, normalised, normalization, context)
             inputs = None if payload or stored else inputs
+        elif not payload and not stored and captions and encoder is not None:
+            inputs = encoder.encode(captions)
         elif payload and stored:
             inputs = stored.get("", stored)
         elif payload:
@@ -336,7 +313,7 @@ def decode_contents(
         raise PotstillError("holds no tensor 'inputs' of numbers, or another besides it; it is not a distilled set")
     return Contents(
         inputs=inputs, labels=labels, payload=payload, index=index, weights=weights, learned=learned, captions=captions,
-        scores=scores, missing=missing,
+        scores=scores, missing=missing, encoder=encoder,
     )  # fmt: skip
 
 
@@ -437,7 +414,7 @@ def bytes_by_part(tensors: Mapping[str, Tensor]) -> dict[str, int]:
 
     Returns:
         ``inputs``, ``labels``, ``decoder``; where there are any ``weights``, ``index``, ``learned``, ``whitening``,
-        ``captions`` and ``decoded``; and ``total``, their sum.
+        ``captions``, ``encoder`` and ``decoded``; and ``total``, their sum.
     """
     sizes = {"inputs": 0, "labels": 0, "decoder": 0}
     for name, tensor in tensors.items():

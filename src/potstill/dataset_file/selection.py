@@ -13,6 +13,7 @@ from potstill._util.input_limits import limits
 from potstill._util.outputs import check_output
 from potstill._util.run_record import check_record_output, read_record
 from potstill.codecs import decode, parse_codec
+from potstill.codecs.texts import Texts
 from potstill.core import Encoded, Inputs, Source
 from potstill.core.nested import named_tensors
 from potstill.dataset_file.build import to_stored_form
@@ -28,14 +29,13 @@ from potstill.dataset_file.metadata import (
 )
 from potstill.dataset_file.normalization import read_normalization
 from potstill.dataset_file.payload_io import (
-    CAPTIONS,
     compress_parts,
     decode_inputs,
     encode_inputs,
     encode_targets,
-    encode_texts,
 )
 from potstill.dataset_file.replacing import describe_conflict
+from potstill.dataset_file.text_io import CAPTIONS, encode_texts, texts_at
 from potstill.dataset_file.validate import check_shapes
 from potstill.errors import PotstillError
 from potstill.tasks import get_targets, get_task, is_ragged
@@ -150,13 +150,15 @@ def materialize(path: Path, source: Source) -> Distilled:
         check_shapes("the samples", inputs, spec, len(index))
     except PotstillError as error:
         raise PotstillError(f"{path}: {error}") from error
-    encoded, normalised = encode_inputs(inputs, spec, codec, normalization)
-    inputs = decode_inputs(encoded, spec, normalised, normalization)
+    encoded: dict[str, Encoded] = {}
+    if not isinstance(codec, Texts):
+        encoded, normalised = encode_inputs(inputs, spec, codec, normalization)
+        inputs = decode_inputs(encoded, spec, normalised, normalization)
     if not any(n.partition("/")[0].partition(".")[0] == "labels" for n in stored):
         classes = len(source.classes) if is_classification(metadata) else None
         encoded |= encode_targets(get_targets(source)[index], classes, codec, ragged=is_ragged(get_task(source)))
-    if texts := getattr(source, "texts", ()):
-        encoded |= encode_texts([texts[i] for i in index.tolist()])
+    if any(name.startswith(f"{CAPTIONS}/") for name in metadata["codec"]["tensors"]):
+        encoded |= encode_texts(texts_at(source, index))
     if any("stream" in str(described) for described in metadata["codec"]["tensors"].values()):
         # Soft labels are no context, and are in the file.
         hard = any(name.startswith("labels") for name in encoded)

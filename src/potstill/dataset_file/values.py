@@ -8,6 +8,7 @@ from torch import Tensor
 
 from potstill.codecs.exact import Float
 from potstill.core import Codec, Encoded, Inputs, InputSpec, Normalization, Task
+from potstill.data.text_encoder import TextEncoder
 
 __all__ = ["Contents", "Encoding", "Provenance", "Schema"]
 
@@ -34,6 +35,9 @@ class Contents:
     """Text of each item, for people; empty: none."""
     scores: Tensor | None = None
     """float32 (n, k) in units in which a hard label is one-hot − 1/k (targets of ridge regression)."""
+    encoder: TextEncoder | None = None
+    """Encoder of texts, whose vectors are the inputs; ``None``: inputs are no texts, or a user's own function made
+    them."""
     missing: str = ""
     """Message about the shared decoder that is not on this machine; empty: nothing is missing."""
 

@@ -38,6 +38,7 @@ from potstill.dataset_file.payload_io import (
     encode_input_tensor,
     quantizes_normalised,
 )
+from potstill.dataset_file.text_io import charged_bytes, encode_texts, has_texts, texts_at, writes_texts
 from potstill.errors import PotstillError
 from potstill.evaluation.candidate_trials import Length, Pair
 from potstill.evaluation.training_sets import TrainingSet
@@ -73,6 +74,9 @@ MAX_VALUES = 1 << 24
 MAX_CODED_BYTES = 4 << 20
 """Budget above which sizes of plain codes are foreseen and not searched for by writing them."""
 
+TEXTS = "texts"
+"""Codec of real texts."""
+
 SoftLabelFn = Callable[[Tensor], Tensor]
 Order = Sequence[Int[Tensor, " _"]]
 """For each class, its samples in the order in which they are taken."""
@@ -92,8 +96,8 @@ class ProportionalOrder(list[Tensor]):
 
 
 def baseline_byte_budget(sizes: Mapping[str, int]) -> int:
-    """Return the bytes of a set without its whitening, which is applied to both sides."""
-    return sum(size for name, size in sizes.items() if name not in ("total", "whitening"))
+    """Return the bytes of a set without its whitening and its encoder of texts, which are applied to both sides."""
+    return charged_bytes(sizes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +186,7 @@ def _stored(
         soft: ``True``: placeholders of the right size.
         indexed: encode the positions, too, beside the targets.
     """
-    x, k = train.raw(index), len(train.classes)
+    k = len(train.classes)
     labels: dict[str, Encoded]
     if isinstance(soft, SoftLabels):
         labels = {"": soft.encode(index)}
@@ -192,6 +196,9 @@ def _stored(
         labels = dict(_targets_stored(train, index))
     if indexed:
         labels["index"] = encode_ints(index)
+    if writes_texts(train, parse_codec(codec)):
+        return encode_texts(texts_at(train, index)), labels
+    x = train.raw(index)
     if not isinstance(x, Tensor):
         return {name: _part(t, codec) for name, t in x.items()}, labels
     picture = get_kind(train.input).value_range is not None
@@ -263,7 +270,7 @@ def max_items_per_class(
     def foreseen(n: int) -> bool:
         return _foreseen(train, take(order, n), codec, soft) <= byte_budget
 
-    if not train.input.parts and has_fixed_size(parse_codec(codec)):
+    if not train.input.parts and codec != TEXTS and has_fixed_size(parse_codec(codec)):
         with suppress(PotstillError):  # no such shapes
             found = _most(foreseen, most, guess)
             if byte_budget > MAX_CODED_BYTES and (found == 0 or (size(found) or 0) <= byte_budget):
@@ -325,18 +332,25 @@ def pack_samples(
     """
     pairs: list[Pair] = []
     sizes: list[int] = []
+    captions: list[tuple[str, ...]] = []
     picture = get_kind(train.input).value_range is not None
     soft = rows if isinstance(rows, SoftLabels) or rows is None else SoftLabels(train, rows)
     for order in draws:
         index = take(order, per_class)
         inputs, labels = _stored(train, index, codec, soft=soft or False)
         y = join_targets(decode(labels[VALUES]), decode(labels[OFFSETS])) if VALUES in labels else decode(labels[""])
-        x: Inputs = {name: decode(part) for name, part in inputs.items()}
+        texts: list[str] = []
+        x: Inputs
+        if codec == TEXTS:  # a reader encodes them as these were
+            texts, x = texts_at(train, index), train.raw(index)
+        else:
+            x = {name: decode(part) for name, part in inputs.items()}
         if "" in inputs:
             x = decode_input_tensor(inputs[""], quantizes_normalised(parse_codec(codec), picture), train.normalization)
         pairs.append((train.normalization.apply(to_device(x, train.device)), y.to(train.device)))
+        captions.append(tuple(texts))
         sizes.append(_size((inputs, labels), _context_labels(train, index, soft)))
-    return TrainingSet(pairs=pairs, bytes=max(sizes), per_class=per_class, codec=codec)
+    return TrainingSet(pairs=pairs, bytes=max(sizes), per_class=per_class, codec=codec, texts=tuple(captions))
 
 
 def baseline_order(train: Source, name: str, seed: int, draw: str, most: int | None = None) -> Order:
@@ -364,7 +378,7 @@ def make_item_matched(where: BaselineContext, counts: Sequence[int], draws: int)
         [of_class[:count] for of_class, count in zip(order, counts, strict=True)]
         for order in (baseline_order(where.train, "random", where.seed, f"{n}") for n in range(draws))
     ]
-    return pack_samples(where.train, taken, max(counts), "exact")
+    return pack_samples(where.train, taken, max(counts), TEXTS if has_texts(where.train) else "exact")
 
 
 def min_bytes(train: Source, order: Order, codecs: Sequence[str], soft: SoftLabels | bool) -> int:
@@ -379,7 +393,7 @@ def min_bytes(train: Source, order: Order, codecs: Sequence[str], soft: SoftLabe
 
 def holds(train: Source, codec: str) -> bool:
     """Return False for a codec that refuses the largest values of the training data, as float16 does above 65,504."""
-    if train.input.parts or get_kind(train.input).value_range is not None:
+    if train.input.parts or codec == TEXTS or get_kind(train.input).value_range is not None:
         return True
     x = single_tensor(train.raw(_spread(train, MAX_VALUES)), "a codec").cpu()
     try:
@@ -402,6 +416,11 @@ def count_exact_bytes(train: Source, most: int = MAX_VALUES) -> int:
         most: maximum number of values that are packed; larger data are extrapolated from that many.
     """
     index = _spread(train, most)
-    inputs = sum(encoded_bytes(_part(part.cpu(), "exact")) for part in named_tensors(train.raw(index)).values())
+    stored: Encodings
+    if has_texts(train):
+        stored = encode_texts(texts_at(train, index))
+    else:
+        stored = {name: _part(part.cpu(), "exact") for name, part in named_tensors(train.raw(index)).items()}
+    inputs = sum(map(encoded_bytes, stored.values()))
     targets = _targets_stored(train, train.labels.argsort(stable=True))
     return round(inputs * len(train) / len(index)) + sum(map(encoded_bytes, targets.values()))

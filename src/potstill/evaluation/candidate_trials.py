@@ -117,7 +117,11 @@ class Probe:
         return float(one * (3 * updates + len(self.held_out)))
 
     def predict(
-        self, candidates: Sequence[Sequence[Pair]], weights: Tensor | None = None, students: Sequence[int] | None = None
+        self,
+        candidates: Sequence[Sequence[Pair]],
+        weights: Tensor | None = None,
+        students: Sequence[int] | None = None,
+        texts: Sequence[Sequence[str]] = (),
     ) -> list[list[Tensor | None]]:
         """Return each student's answers on the held-out samples for each candidate; ``None`` for one that diverged.
 
@@ -125,13 +129,15 @@ class Probe:
             candidates: for each, one pair for all students, or one per student.
             weights: loss weight of each sample (n,), mean 1, in every candidate.
             students: numbers of the students to train; all by default.
-        """
+            texts: real texts of each pair's inputs, for learners that read them.
+        """  # fmt: skip
         numbers, task = range(self.students) if students is None else students, get_task(self.held_out)
         jobs = [
             StudentJob(
                 make=self.make, x=pairs[n % len(pairs)][0], y=pairs[n % len(pairs)][1], protocol=self.protocol,
                 lr=self.protocol.recipe.lr[0], steps=self.updates(num_samples(pairs[n % len(pairs)][0])),
                 augment=self.augment, weights=weights, seed=derive_seed(self.seed, "probe", n), task=task,
+                texts=texts[n % len(texts)] if texts else (),
             )
             for pairs in candidates for n in numbers
         ]  # fmt: skip
@@ -139,23 +145,29 @@ class Probe:
         return [found[i : i + len(numbers)] for i in range(0, len(found), len(numbers))]
 
     def correct(
-        self, candidates: Sequence[Sequence[Pair]], weights: Tensor | None = None, students: Sequence[int] | None = None
+        self,
+        candidates: Sequence[Sequence[Pair]],
+        weights: Tensor | None = None,
+        students: Sequence[int] | None = None,
+        texts: Sequence[Sequence[str]] = (),
     ) -> list[Bool[Tensor, "students held"]]:
         """Return which held-out samples each student classifies correctly; none for one that diverged."""
         none = torch.zeros(len(self.held_out), dtype=torch.bool)
         return [
             torch.stack([none if said is None else said.cpu() == self.held_out.labels for said in of_one])
-            for of_one in self.predict(candidates, weights, students)
+            for of_one in self.predict(candidates, weights, students, texts)
         ]
 
-    def student_scores(self, pairs: Sequence[Pair], students: Sequence[int]) -> Float[Tensor, "students parts"]:
+    def student_scores(
+        self, pairs: Sequence[Pair], students: Sequence[int], texts: Sequence[Sequence[str]] = ()
+    ) -> Float[Tensor, "students parts"]:
         """Return parts of each student's score on one candidate, whose mean over students and parts is the mean score:
         correct samples for classification, else the score itself.
         """
         task, targets = get_task(self.held_out), get_targets(self.held_out)
         if isinstance(task, Classification):
-            return self.correct([pairs], students=students)[0].double()
-        (found,) = self.predict([pairs], students=students)
+            return self.correct([pairs], students=students, texts=texts)[0].double()
+        (found,) = self.predict([pairs], students=students, texts=texts)
         scores = [task.chance_score(targets) if said is None else task.score(said.cpu(), targets) for said in found]
         return torch.tensor(scores, dtype=torch.float64)[:, None]
 

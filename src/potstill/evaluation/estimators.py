@@ -5,7 +5,7 @@ if they are stochastic, else once.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol, TypeAlias, runtime_checkable
 
@@ -18,7 +18,7 @@ from potstill.data.iterate import map_samples
 from potstill.errors import PotstillError
 from potstill.tasks import get_task
 
-__all__ = ["FitsWithInput", "Learner", "LearnerFactory", "Predictor", "is_learner_name", "make_learner"]
+__all__ = ["FitsTexts", "FitsWithInput", "Learner", "LearnerFactory", "Predictor", "is_learner_name", "make_learner"]
 
 Predictor: TypeAlias = Callable[[Tensor], Tensor]
 """Maps inputs in model space (n, …) to the answers that the task's ``score`` takes: int64 classes (n,), or real values
@@ -72,6 +72,17 @@ class FitsWithInput(Protocol):
         ...
 
 
+@runtime_checkable
+class FitsTexts(Protocol):
+    """A `Learner` that reads real texts in place of their vectors."""
+
+    def fit_texts(
+        self, texts: Sequence[str], y: Tensor, weights: Tensor | None, task: Task, seed: int, /
+    ) -> Callable[[Sequence[str]], Tensor]:
+        """Fit like `Learner.fit`, given texts; what is returned maps texts to answers (n, …)."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class LearnerFactory:
     """A learner in place of a network factory: fitted instead of trained."""
@@ -92,8 +103,27 @@ class LearnerFactory:
         settings: Mapping[str, Any] = dataclasses.asdict(self.learner)  # type: ignore[call-overload]
         return {"name": self.learner.name, "settings": settings, "draws": self.learner.draws}
 
-    def fit_predict(self, source: Source, x: Inputs, y: Tensor, weights: Tensor | None, seed: int) -> Tensor:
-        """Fit on ``x`` and ``y`` and return the answers for all samples of ``source`` (n, …), on the CPU."""
+    def fit_predict(
+        self, source: Source, x: Inputs, y: Tensor, weights: Tensor | None, seed: int, texts: Sequence[str] = ()
+    ) -> Tensor:
+        """Fit on ``x`` and ``y`` and return the answers for all samples of ``source`` (n, …), on the CPU.
+
+        Args:
+            texts: real texts of the inputs, for a learner that reads texts.
+
+        Raises:
+            PotstillError: the learner reads texts, and there are none.
+        """
+        if isinstance(self.learner, FitsTexts):
+            test_texts: tuple[str, ...] = getattr(source, "texts", ())
+            if not texts or not test_texts:
+                whose = "these inputs are numbers alone" if test_texts else f"{source.name} has none"
+                raise PotstillError(
+                    f"{self.name} learns from real texts, but {whose}; make the set by a selection or with "
+                    "parametrization nearest-text, or choose another learner, such as linear-model"
+                )
+            answers = self.learner.fit_texts(texts, y, weights, get_task(source), seed)
+            return answers(test_texts).cpu()
         whole, task = single_tensor(x, f"learner {self.name}"), get_task(source)
         if isinstance(self.learner, FitsWithInput):
             predict = self.learner.fit_with_input(whole, y, weights, task, seed, source.input, source.normalization)

@@ -17,6 +17,7 @@ from potstill.augment.names import augmentation_name
 from potstill.core import NetworkFactory, Source, Splits
 from potstill.core.nested import single_tensor, to_device
 from potstill.data import SourceView
+from potstill.data.in_memory import TensorSource
 from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError
 from potstill.evaluation.adversarial_training import check_adversary
@@ -112,8 +113,9 @@ def evaluate(
     started = time.monotonic()
     if splits.test is None:
         raise PotstillError("evaluation needs real test data, but these have no test split; give data that has one")
-    check_compatible(distilled, splits.train)
-    train, test = (normalize_like(s, distilled) for s in (splits.train, splits.test))
+    encoded = [encode_like(s, distilled) for s in (splits.train, splits.test)]
+    check_compatible(distilled, encoded[0])
+    train, test = (normalize_like(s, distilled) for s in encoded)
     students = protocol.students if seeds is None else seeds
     if students < 1:
         raise PotstillError(f"at least one student is needed, but seeds is {students}")
@@ -189,6 +191,7 @@ def evaluate(
         pairs=[(x, distilled.labels.to(train.device))], bytes=distilled.metadata["bytes"]["total"],
         stored_labels=stored, lr=learned_lr(distilled), weights=None if w is None else w.to(train.device),
         scores=None if distilled.scores is None else distilled.scores.to(train.device),
+        texts=(distilled.captions,) if distilled.input.kind == "text" and distilled.captions else (),
     )  # fmt: skip
     reference, label_rows = _references(context, full, "random-soft" in names)
     own = measure(context, "this set", own_set)
@@ -210,6 +213,24 @@ def evaluate(
     content = _content(results, protocol, distilled, splits, weights, started)
     verdict = judge_scorecard(content, distilled.metadata).to_dict()
     return Scorecard(content={**content, "verdict": verdict})
+
+
+def encode_like(source: Source, distilled: Distilled) -> Source:
+    """Return texts as vectors of the set's encoder: one fitted on other training texts gives others.
+
+    Raises:
+        PotstillError: the set's vectors are those of a user's own function, and the source's are not.
+    """
+    mine, theirs = distilled.encoder, getattr(source, "encoder", None)
+    if mine is not None and theirs is not None:
+        return source if mine == theirs or not isinstance(source, TensorSource) else source.encoded_by(mine)
+    name = (distilled.metadata.get("encoder") or {}).get("name")
+    if name is not None and theirs is not None and theirs.name != name:
+        raise PotstillError(
+            f"the set has vectors of {name}, which no file holds, but the data those of {theirs.name}; read the data "
+            "with that function as encode"
+        )
+    return source
 
 
 def normalize_like(source: Source, distilled: Distilled) -> Source:

@@ -102,7 +102,7 @@ def estimate_learner_seconds(make: LearnerFactory, train: Source, test: Source, 
     """Return the estimated seconds of ``fits`` fits of a learner on ``size`` samples, from one timed fit."""
     x = train.fetch(some := torch.arange(min(size, len(train)))).x
     begun = time.perf_counter()
-    make.fit_predict(test, x, get_targets(train)[some], None, 0)
+    make.fit_predict(test, x, get_targets(train)[some], None, 0, getattr(train, "texts", ())[: len(some)])
     return fits * (time.perf_counter() - begun)
 
 

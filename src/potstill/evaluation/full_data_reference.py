@@ -51,7 +51,12 @@ class FullReference:
         if isinstance(self.make, LearnerFactory):
             every = self.train.fetch(torch.arange(len(self.train)))
             said = self.make.fit_predict(
-                self.test, every.x, get_targets(self.train), None, derive_seed(self.seed, "full")
+                self.test,
+                every.x,
+                get_targets(self.train),
+                None,
+                derive_seed(self.seed, "full"),
+                getattr(self.train, "texts", ()),
             )
             return self._result(task.score(said, targets), finite=True)
         network = self.make(derive_seed(self.seed, "full")).train()

@@ -188,7 +188,7 @@ def _job(
         make=context.make, x=training_set.pair_for(n)[0], y=_student_targets(context, training_set, n),
         protocol=protocol, lr=lr, steps=steps, augment=augment, seed=derive_seed(context.seed, stream, n),
         teachers=context.teachers, stored_labels=training_set.stored_labels, weights=training_set.weights,
-        task=context.task, normalization=context.train.normalization,
+        task=context.task, normalization=context.train.normalization, texts=training_set.texts_for(n),
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from potstill.codecs import parse_codec
 from potstill.codecs.mosaic import can_write
 from potstill.core import InputSpec, Source
 from potstill.data.selection_order import SELECTIONS, selection_operations
+from potstill.dataset_file.text_io import has_texts
 from potstill.kinds import get_kind
 from potstill.tasks import Classification, get_task
 
@@ -98,6 +99,8 @@ class RealSetSpace:
             expected: about how many samples of each class will fit, for the cost of selections.
         """
         codecs = candidate_codecs(train.input, quick, byte_budget)
+        if has_texts(train):  # their vectors take fewer bytes where texts are long
+            codecs = (("texts",), *codecs[:1])
         classes, is_classification = len(train.classes), isinstance(get_task(train), Classification)
         sizes = train.labels.bincount(minlength=max(1, classes))
         uneven = classes > 1 and int(sizes.max()) > UNEVEN * int(sizes.min())

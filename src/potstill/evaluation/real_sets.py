@@ -24,6 +24,7 @@ from potstill.core import Source
 from potstill.errors import PotstillError
 from potstill.evaluation.byte_matched_baselines import (
     MAX_CODED_BYTES,
+    TEXTS,
     BaselineContext,
     Order,
     SoftLabelFn,
@@ -40,7 +41,7 @@ from potstill.evaluation.byte_matched_baselines import (
 )
 from potstill.evaluation.candidate_trials import MARGIN, Probe, make_probe, paired_loss
 from potstill.evaluation.closed_form_screen import ClosedFormScreen
-from potstill.evaluation.estimators import LearnerFactory
+from potstill.evaluation.estimators import FitsTexts, LearnerFactory
 from potstill.evaluation.real_set_space import RealSetSpace, RealWay, has_label_bits
 from potstill.evaluation.training_sets import TeacherJob, TrainingSet
 from potstill.labels.teacher import soft_labels
@@ -384,7 +385,7 @@ class RealSetSearch:
             return
         for n in range(have, students):  # a draw of a coded file may hold fewer
             made = self._made_for(trial, n)
-            scores = self.probe.student_scores(made.pairs, [n]) * get_task(self.where.train).metric.sign
+            scores = self.probe.student_scores(made.pairs, [n], made.texts) * get_task(self.where.train).metric.sign
             trial.rows = scores if not len(trial.rows) else torch.cat([trial.rows, scores])
             trial.bytes, trial.items = max(trial.bytes, made.bytes), made.items
             self.trained += 1
@@ -448,10 +449,12 @@ def space_of(where: BaselineContext, *, labels: Sequence[str] = ("hard",)) -> Re
         labels: ``hard`` first, and soft ones to try, too.
     """
     expected = estimate_items(where) // count_strata(where.train) * (1 if where.quick else 4)
-    return RealSetSpace.of(
+    found = RealSetSpace.of(
         where.train, where.byte_budget, quick=where.quick, natural=where.proportional, labels=labels,
         expected=max(1, expected),
     )  # fmt: skip
+    reads_texts = isinstance(where.make, LearnerFactory) and isinstance(where.make.learner, FitsTexts)
+    return replace(found, codecs=((TEXTS,),)) if reads_texts else found
 
 
 def count_trials(where: BaselineContext, *, labels: Sequence[str] = ("hard",)) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from potstill._util.card import size_without_encoder
 from potstill._util.formatting import describe_codec
 from potstill._util.html import join_html, one_line, tag
 from potstill._util.notebook_repr import table
@@ -176,7 +177,11 @@ class Scorecard:
     def _rows(self) -> list[tuple[str, ...]]:
         """Rows of the table: name, score, interval, n, items, bytes, and codec."""
         c = self.content
-        own = {"items": c["set"].get("items"), "bytes": c["bytes"]["total"], "codec": c["set"].get("codec")}
+        own = {
+            "items": c["set"].get("items"),
+            "bytes": size_without_encoder(c["bytes"]),
+            "codec": c["set"].get("codec"),
+        }
         rows = [
             ("this set", c["score"], own),
             *((row_label(name), b, b) for name, b in shown_baselines(c).items()),
@@ -205,6 +210,8 @@ class Scorecard:
                 f"fair: {named} {takes} no more bytes than this set, stored as did best on held-out training data"
                 + (", classes in proportion to their samples" if "balance" in next(iter(held.values())) else "")
             )
+        if encoder := self.content["bytes"].get("encoder"):
+            lines.append(f"bytes are without those of the encoder of texts ({encoder:,}), which real texts need, too")
         if "random-items" in held:
             lines.append("random-items is as many samples as this set has, whatever they weigh: what papers compare")
         lines += _best_real(self.content["baselines"].get(REAL))

@@ -66,6 +66,8 @@ class StudentJob:
     """Labels that teachers wrote for this set before, used with the file's views instead of asking teachers."""
     normalization: Normalization | None = None
     """Normalization of ``x``, for protocols with an adversary."""
+    texts: Sequence[str] = ()
+    """Real texts of the inputs, for a learner that reads them."""
 
 
 def training_lengths(protocol: Protocol, n: int, steps: int | None) -> tuple[int, int, tuple[int, ...]]:
@@ -356,7 +358,7 @@ def train_and_predict(source: Source, job: StudentJob) -> Tensor | None:
     best on ``source`` itself.
     """
     if isinstance(job.make, LearnerFactory):
-        return job.make.fit_predict(source, job.x, job.y, job.weights, job.seed)
+        return job.make.fit_predict(source, job.x, job.y, job.weights, job.seed, job.texts)
     if job.protocol.selection.select == "best-on-test":
         return _best(source, job)
     network = train(job)

@@ -34,6 +34,8 @@ class TrainingSet:
     """Way in which its real samples were chosen and stored: ``codec``, ``selection``, ``balance``, ``labels``."""
     stored_labels: Labels | None = None
     """A teacher's stored labels of its only pair."""
+    texts: tuple[tuple[str, ...], ...] = ()
+    """Real texts of each pair's inputs; empty where they are not stored."""
     weights: Tensor | None = None
     """Loss weight of each sample, mean 1; for one pair."""
     lr: float | None = None
@@ -45,6 +47,10 @@ class TrainingSet:
     def items(self) -> int:
         """Number of inputs of the largest pair."""
         return max(num_samples(x) for x, _ in self.pairs)
+
+    def texts_for(self, student: int) -> tuple[str, ...]:
+        """Return the texts of a student's inputs; empty where they are none."""
+        return self.texts[student % len(self.texts)] if self.texts else ()
 
     def pair_for(self, student: int) -> tuple[Inputs, Tensor]:
         return self.pairs[student % len(self.pairs)]

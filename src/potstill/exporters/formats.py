@@ -21,12 +21,13 @@ from potstill.dataset_file.folders import write_folder
 from potstill.errors import PotstillError, unknown_name
 from potstill.exporters.images import encode_png, has_viewable_images, require_images, to_uint8, write_png
 from potstill.exporters.integers import HEADER_MARK, write_header, write_integer_arrays
+from potstill.exporters.text_rows import has_text_rows, text_columns, write_json_lines
 from potstill.kinds import get_kind
 from potstill.tasks import list_targets, split_targets, target_mask
 
 __all__ = ["EXPORT_FORMATS", "LABEL_COLUMNS", "ExportFormat", "export", "to_arrow"]
 
-ExportFormat = Literal["png", "npz", "parquet", "csv", "webdataset", "c-header", "npz-integers"]
+ExportFormat = Literal["png", "npz", "parquet", "csv", "jsonl", "webdataset", "c-header", "npz-integers"]
 EXPORT_FORMATS: tuple[str, ...] = get_args(ExportFormat)
 SHARD_SAMPLES, SHARD_BYTES = 10_000, 256 * 2**20
 """Maximum samples of a tar file, and about its maximum bytes."""
@@ -47,6 +48,8 @@ def export(
       it). ``label`` is a number; Hugging Face's metadata names the classes. Of a table: the columns of its source, with
       their categories, dates, class names and types, so that it is read as the source was (`source_table`).
     - ``csv``: of a table, the same columns as text; soft labels and scores become a column for each class.
+      Of texts: ``text``, ``label``, and ``label=CLASS`` for each class of soft labels.
+    - ``jsonl``: of texts, a JSON object on each line: ``text``, ``label``, ``probabilities`` of soft labels.
     - ``webdataset``: a folder of shards ``train-000000.tar``, or one file at a path that ends in .tar, with ``.npy``
       (float32), ``.cls``, ``.soft.json`` where labels are rows, ``.weight.json`` where samples have one, and for
       pictures ``.png``.
@@ -76,7 +79,8 @@ def export(
     if bits is not None and to not in as_integers:
         raise PotstillError(f"bits are of {' and '.join(as_integers)}, but this export is to {to}; leave them out")
     writers: dict[str, Callable[[Distilled, Path], object]] = {
-        "png": write_png, "npz": _npz, "parquet": _parquet, "csv": _csv, "webdataset": _webdataset,
+        "png": write_png, "npz": _npz, "parquet": _parquet, "csv": _csv, "jsonl": write_json_lines,
+        "webdataset": _webdataset,
         **{name: partial(write, bits=bits or 8) for name, write in as_integers.items()},
     }  # fmt: skip
     if to not in writers:
@@ -294,6 +298,11 @@ def _csv(distilled: Distilled, path: Path) -> None:
 
     from potstill.exporters.table_rows import source_table
 
+    if has_text_rows(distilled):
+        buffer = io.BytesIO()
+        pyarrow.csv.write_csv(pa.table(text_columns(distilled)), buffer)
+        write_atomic(path, buffer.getvalue())
+        return
     plain: dict[str, Any] = {}
     for name, values in zip((table := source_table(distilled)).column_names, table.columns, strict=True):
         if pa.types.is_list(values.type):

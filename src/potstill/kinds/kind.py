@@ -3,6 +3,7 @@
 Packages add kinds under the entry point group ``potstill.kinds``, each a `Kind` by the name in ``InputSpec.kind``.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from potstill._util.notebook_repr import inline_image
 from potstill.core import InputSpec, registry
 from potstill.errors import PotstillError
 
-__all__ = ["BUILT_IN", "IMAGE", "PAIR", "SERIES", "TABLE", "TEXTS", "WAVES", "Kind", "get_kind", "list_kinds"]
+__all__ = ["BUILT_IN", "IMAGE", "PAIR", "SERIES", "TABLE", "TEXT", "TEXTS", "WAVES", "Kind", "get_kind", "list_kinds"]
 
 
 def _size(spec: InputSpec, noun: str) -> str:
@@ -25,6 +26,11 @@ def _columns(spec: InputSpec, noun: str) -> str:
     if len(spec.shape) != 1:
         return _size(spec, noun)
     return f"{noun} of {spec.shape[0]:,} column{'' if spec.shape[0] == 1 else 's'}"
+
+
+def _numbers(spec: InputSpec, noun: str) -> str:
+    """Return ``texts as 64 numbers``."""
+    return f"{noun} as {math.prod(spec.shape):,} numbers"
 
 
 def _draw_image(x: Any, alt: str) -> Html:
@@ -76,11 +82,13 @@ SERIES = Kind(name="series", noun="series inputs", axes=("variables", "time"))
 """Windows of a multivariate series."""
 WAVES = Kind(name="waves", noun="waves inputs", axes=("channels", "time"))
 """Sampled sound."""
+TEXT = Kind(name="text", noun="texts", axes=("representation",), size=_numbers)
+"""Texts, each as a vector of numbers: the representation that `potstill.data.text_encoder` makes."""
 TEXTS = Kind(name="texts", noun="texts inputs")
 """Texts, as word numbers."""
 PAIR = Kind(name="pair", noun="pair inputs", network="towers")
 """Pairs of an image and a text."""
-BUILT_IN = (IMAGE, TABLE, SERIES, WAVES, TEXTS, PAIR)
+BUILT_IN = (IMAGE, TABLE, SERIES, WAVES, TEXT, TEXTS, PAIR)
 """Kinds of this package."""
 
 

@@ -38,7 +38,15 @@ from potstill.core import (
 )
 from potstill.core.nested import named_tensors, single_tensor, zeros_like_spec
 from potstill.dataset_file import pack_state
-from potstill.dataset_file.payload_io import SHARED, compress_parts, encode_inputs, encode_targets, encode_texts
+from potstill.dataset_file.payload_io import SHARED, compress_parts, encode_inputs, encode_targets
+from potstill.dataset_file.text_io import (
+    charged_bytes,
+    encode_texts,
+    encoder_tensors,
+    has_texts,
+    texts_at,
+    writes_texts,
+)
 from potstill.dataset_file.validate import WHITENING
 from potstill.errors import PotstillError
 from potstill.evaluation.model_baseline import MODEL
@@ -46,6 +54,7 @@ from potstill.execution import Executor, Serial, choose_executor, resolve_execut
 from potstill.execution.memory import peak_memory, resident_memory, return_freed_memory
 from potstill.execution.peak import MemoryEstimate, MemoryInputs, PartMemory, predict_memory
 from potstill.execution.step_memory import measure_part, peak_bytes, tensor_bytes
+from potstill.parametrize.nearest_text import NearestText
 from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.planning.estimates import Estimates, ModelForecast, forecast_model
 from potstill.planning.step_timing import StepTiming, estimate_step_seconds, summarize_timing, time_steps
@@ -255,7 +264,7 @@ def plan(
     found = _summarize(run, first_state, networks, memory, summarize_timing(timed, around, first_state.steps))
     if MODEL not in extra:
         return found
-    stored = found.bytes["total"] - found.bytes.get("whitening", 0)
+    stored = charged_bytes(found.bytes)
     return dataclasses.replace(found, model=forecast_model(train, stored if run.max_bytes is None else run.max_bytes))
 
 
@@ -405,12 +414,16 @@ def _bytes(run: ResolvedRun, result: Result, n: int, labels: Tensor, payload: Ma
     train, classified = run.problem.train, isinstance(run.problem.task, Classification)
     store, k = run.codec or Uniform(bits=8), run.problem.num_classes
     sizes = {"inputs": 0, "decoder": 0}
-    for name, tensor in payload.items():
+    index = _text_index(run, result, payload)
+    for name, tensor in payload.items() if index is None else ():
         floating = tensor.is_floating_point()
         size = estimate_bytes(store, tuple(tensor.shape), tensor) if floating else encoded_bytes(encode_ints(tensor))
         sizes["decoder" if name.startswith(SHARED) else "inputs"] += size
     coded = train.input.parts or n * train.input.num_values <= _MOST_CODED
-    if isinstance(result, Selection) and not isinstance(store, ContextCodec) and coded:
+    if index is not None:
+        texts = encode_texts(texts_at(train, index))
+        sizes["captions"] = sum(map(encoded_bytes, compress_parts(texts, labels.cpu()).values()))
+    elif isinstance(result, Selection) and not isinstance(store, ContextCodec) and coded:
         packed = encode_inputs(train.raw(result.index.cpu()), train.input, store, train.normalization)[0]
         sizes["inputs"] = sum(map(encoded_bytes, compress_parts(packed, labels.cpu()).values()))
     elif not payload:
@@ -425,19 +438,28 @@ def _bytes(run: ResolvedRun, result: Result, n: int, labels: Tensor, payload: Ma
         sizes["labels"] = sum(map(encoded_bytes, compress_parts(targets, labels.cpu()).values()))
     if run.max_bytes is not None and not payload and isinstance(result, Synthetic):
         sizes["inputs"] = min(sizes["inputs"], run.max_bytes - sizes["decoder"] - sizes["labels"])
-    if isinstance(result, Selection) and (texts := getattr(train, "texts", ())):
-        sizes["captions"] = sum(
-            map(encoded_bytes, compress_parts(encode_texts([texts[i] for i in result.index.tolist()]), labels).values())
-        )
+    if isinstance(result, Selection) and not has_texts(train) and len(getattr(train, "texts", ())):
+        texts = encode_texts(texts_at(train, result.index))
+        sizes["captions"] = sum(map(encoded_bytes, compress_parts(texts, labels).values()))
     if isinstance(result, Selection):
         sizes["index"] = encoded_bytes(compress_encoded(encode_ints(result.index.cpu())))
         if result.weights is not None:
             sizes["weights"] = result.weights.numel() * 4
     elif result.extra_parameters:
         sizes["learned"] = sum(4 * t.numel() for t in result.extra_parameters.values())
+    if encoder := encoder_tensors(getattr(train, "encoder", None)):
+        sizes["encoder"] = sum(t.numel() * t.element_size() for t in encoder.values())
     if (w := train.normalization.whitening) is not None:
         sizes["whitening"] = sum(getattr(w, n).numel() * 4 for n in WHITENING)
     return sizes | {"total": sum(sizes.values())}
+
+
+def _text_index(run: ResolvedRun, result: Result, payload: Mapping[str, Tensor]) -> Tensor | None:
+    """Return the training texts that the file will hold; ``None``: numbers."""
+    if isinstance(result, Selection):
+        return result.index.cpu() if run.codec is not None and writes_texts(run.problem.train, run.codec) else None
+    decoder = run.problem.parametrization
+    return decoder.nearest(payload).cpu() if isinstance(decoder, NearestText) else None
 
 
 def _like(train: Source, result: Result, store: Codec) -> Tensor | None:

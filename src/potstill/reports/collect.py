@@ -91,6 +91,7 @@ def _gallery(path: Path, arrays: Mapping[str, Any], card: Mapping[str, Any]) -> 
     sizes = tuple(int(size) for size in np.bincount(hard.astype(np.int64), minlength=len(names)))
     index = [int(i) for c, take in enumerate(shown(sizes)) for i in np.flatnonzero(hard == c)[:take]]
     held = np.stack([np.asarray(inputs[i : i + 1])[0] for i in index]) if index else np.zeros((0, *shape[1:]))
+    captions = tuple(map(str, arrays.get("captions", ())))
     columns = card["input"].get("columns", ()) if isinstance(card.get("input"), Mapping) else ()
     if len(arrays.get("columns", ())):
         columns = arrays["columns"]
@@ -103,6 +104,7 @@ def _gallery(path: Path, arrays: Mapping[str, Any], card: Mapping[str, Any]) -> 
         real="index" in arrays,
         weights=None if weights is None else weights[index] / weights.mean(dtype=np.float64),
         scores=None if "scores" not in arrays else (float(arrays["scores"].min()), float(arrays["scores"].max())),
+        captions=tuple(captions[i] for i in index) if len(captions) == len(inputs) else (),
     )
 
 

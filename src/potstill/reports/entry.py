@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Num
 
+from potstill._util.card import size_without_encoder
 from potstill.reports.numbers import Estimate, to_estimate, to_number
 from potstill.reports.snapshots import Snapshots
 from potstill.tasks.metric import Metric
@@ -177,10 +178,9 @@ class Entry:
 
     @property
     def bytes(self) -> float | None:
-        """Total stored bytes that training on the set needs."""
-        return to_number(self.card_section("bytes").get("total")) or to_number(
-            self.scorecard_section("bytes").get("total")
-        )
+        """Total stored bytes that training on the set needs, without an encoder of texts."""
+        sizes = self.card_section("bytes"), self.scorecard_section("bytes")
+        return to_number(size_without_encoder(sizes[0])) or to_number(size_without_encoder(sizes[1]))
 
     @property
     def codec(self) -> str | None:

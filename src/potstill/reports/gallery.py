@@ -14,6 +14,8 @@ __all__ = ["gallery", "shown"]
 
 _MOST_PICTURES, _MOST_PER_CLASS, _MOST_CLASSES, _MOST_COLUMNS = 240, 12, 100, 40
 _LONGEST = 128
+_LONGEST_TEXT, _LARGEST = 600, 3
+"""Characters of a text, and classes of a soft label, that a page shows."""
 _WEIGHTS = "The numbers are weights: how much an input counts in training, over the mean of the set."
 _FEW = 4
 """Up to so many images of a class are drawn larger, and classes stand side by side."""
@@ -117,6 +119,28 @@ def _rows(g: Gallery, of: str) -> list[Html]:
     return [scroll_box(table, labelled("Distilled rows", of)), note(text), *([] if lines is None else [lines])]
 
 
+def _texts(g: Gallery, of: str) -> list[Html]:
+    """Return texts by class, with the largest probabilities of soft labels."""
+    soft, body = g.labels.ndim == 2, []
+    for c, (name, take) in enumerate(zip(g.classes, shown(g.sizes), strict=True)):
+        for i in np.flatnonzero(g.hard_labels == c)[:take].tolist():
+            text = g.captions[i] if len(g.captions[i]) <= _LONGEST_TEXT else g.captions[i][:_LONGEST_TEXT] + " …"
+            cells = [tag("bdi", text)]
+            if soft:
+                largest = np.argsort(-g.labels[i], kind="stable")[:_LARGEST]
+                parts = (f"{g.classes[k]} {100 * g.labels[i][k]:.0f}%" for k in largest if g.labels[i][k] >= 0.005)
+                cells.append(tag("bdi", ", ".join(parts)))
+            if g.weights is not None:
+                cells.append(tag("bdi", f"×{g.weights[i]:.3g}"))
+            body.append(row(name, *cells))
+    head = ["class", "text", *(["label"] if soft else []), *(["weight"] if g.weights is not None else [])]
+    table = bare_table("Texts by class", head, body)
+    text = f"{len(body):,} of {sum(g.sizes):,} texts, as they are in the data."
+    text += f" Labels show up to {_LARGEST} classes." if soft else ""
+    text += "" if g.scores is None else f" {_scores(g.scores)}"
+    return [scroll_box(table, labelled("Texts", of)), note(text)]
+
+
 def gallery(g: Gallery, of: str = "") -> Html:
     """Return the inputs of ``g`` by class: images clamped to [0,1] with sharp pixels, or a table; without classes one
     after another.
@@ -126,6 +150,8 @@ def gallery(g: Gallery, of: str = "") -> Html:
     """
     if not g.classes:
         return join_html(items(g, of))
+    if g.inputs.ndim == 2 and len(g.captions) == len(g.inputs) > 0:
+        return join_html(_texts(g, of))
     return join_html(_pictures(g) if g.inputs.ndim == 4 else _rows(g, of))
 
 

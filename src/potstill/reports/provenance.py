@@ -14,7 +14,7 @@ from potstill.reports.tables import note, row, size_value, table
 __all__ = ["commands", "provenance", "storage"]
 
 
-_PARTS = {"index": "Positions in the real data"}
+_PARTS = {"index": "Positions in the real data", "captions": "Texts", "encoder": "Encoder of texts"}
 """Names of parts of a set that are not their keys."""
 
 

@@ -28,13 +28,16 @@ from potstill.codecs import (
 )  # fmt: skip
 from potstill.codecs import parse_codec as stored_by
 from potstill.codecs.size_estimate import PlannedBits
+from potstill.codecs.texts import Texts
 from potstill.core import Budget, Codec, ContextCodec, Inputs, InputSpec, MethodInfo, Parametrization, Problem, Source
 from potstill.core.nested import OFFSETS, VALUES, iter_batches, named_tensors, ragged_lengths, zeros_like_spec
 from potstill.dataset_file import Distilled
+from potstill.dataset_file.text_io import charged_bytes, has_texts, writes_texts
 from potstill.errors import PotstillError
 from potstill.functional.sampling import proportional_allocation
 from potstill.parametrize import Pixels
 from potstill.parametrize.named_inputs import NamedInputs
+from potstill.parametrize.nearest_text import NearestText
 from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.rng import generator
 from potstill.runs.coded_samples import count_coded_samples, estimate_coded_share
@@ -72,6 +75,7 @@ def resolve_codec(
     selects: bool,
     sample: Inputs,
     tried: bool = True,
+    texts: bool = False,
 ) -> tuple[Codec | None, Codec]:
     """Return the codec of the set, ``None`` where it is chosen at the end; and the codec that sizes are computed by.
 
@@ -80,6 +84,7 @@ def resolve_codec(
         tried: whether what a store loses can be found by trial (`potstill.evaluation.candidate_trials`): of one tensor,
         by
             classifiers.
+        texts: samples are texts, which selections and real texts in a loop keep as they are.
 
     Raises:
         PotstillError: there is no such store, or it writes no inputs of this kind.
@@ -89,6 +94,9 @@ def resolve_codec(
             "store auto tries bits on classifiers of inputs of one tensor, which these data are not for; name a store, "
             "such as uint8 or exact"
         )
+    real_texts = texts and (selects or isinstance(decoder, NearestText))
+    if codec is None and real_texts:
+        return Texts(), Texts()
     if codec is None and selects:
         return Exact(), Exact()
     if codec is None and budget.unit == "bytes":
@@ -99,6 +107,12 @@ def resolve_codec(
     if codec is None or codec == "auto":
         return None, Exact() if selects else Uniform(bits=8)
     made = stored_by(codec) if isinstance(codec, str) else codec
+    if isinstance(decoder, NearestText) and not selects and not isinstance(made, Texts):
+        raise PotstillError(
+            f"parametrization nearest-text keeps real texts, but {format_codec(made)} writes numbers; leave codec out"
+        )
+    if isinstance(made, Texts) and real_texts:
+        return made, made
     if isinstance(made, ContextCodec):
         if not (isinstance(sample, Tensor) and (selects or is_stored_as_is(decoder))):
             raise PotstillError(
@@ -151,10 +165,13 @@ def allocate_budget(
     alike = {"image"} if spec.parts else set(kinds.values()) - {"series"}
     held = {name: x for name, x in named_tensors(sample).items() if kinds.get(name) in alike}
     seen = held.get("")
+    coded_texts = writes_texts(train, store)
     labels = _target_bytes(train, store.label_bits if soft else None, scores)
     whole = _whole_bytes(train, store)
 
     def values(n: int) -> int:
+        if coded_texts:
+            return 0
         parts = spec.parts or (("", spec),)
         real = ((name, part) for name, part in parts if not part.ragged and part.kind != "categories")
         return sum(estimate_bytes(store, (n, *part.shape), held.get(name)) for name, part in real)
@@ -162,13 +179,15 @@ def allocate_budget(
     def size(n: int) -> int:
         return values(n) + whole(n) + labels(n)
 
-    if info.is_selection:
-        texts = _text_bytes(train)
+    if info.is_selection or coded_texts:
+        texts = _text_bytes(train) if coded_texts or not has_texts(train) else _no_bytes
 
         def other_bytes(n: int) -> int:
-            return texts(n) + index_bytes(n, len(train)) + 4 * n * info.weighted
+            """Bytes of all but what is coded."""
+            index = index_bytes(n, len(train)) if info.is_selection else 0
+            return (0 if coded_texts else texts(n)) + index + 4 * n * info.weighted
 
-        n = largest_fitting(lambda n: size(n) + other_bytes(n) <= most, 8 * most)
+        n = largest_fitting(lambda n: size(n) + texts(n) * coded_texts + other_bytes(n) <= most, 8 * most)
         if most <= MOST_FILLED and not spec.parts and not isinstance(store, ContextCodec):
             share = _CODED_LABELS if soft else 0.0
             n = count_coded_samples(
@@ -266,7 +285,7 @@ def coarsen_to_fit(
     requested = format_codec(codec)
     for _ in range(_MAX_COARSER):
         coarser = _coarser(codec)
-        if most is None or coarser is None or small.metadata["bytes"]["total"] <= most:
+        if most is None or coarser is None or charged_bytes(small.metadata["bytes"]) <= most:
             break
         codec = coarser
         small = write(codec)
@@ -367,6 +386,10 @@ def _text_bytes(train: Source) -> Callable[[int], int]:
     texts: tuple[str, ...] = getattr(train, "texts", ())
     lengths = torch.tensor([len(t.encode("utf-8", "replace")) for t in texts])
     return _ragged_bytes(lengths, lambda total: index_bytes(total, 256))
+
+
+def _no_bytes(n: int) -> int:
+    return 0
 
 
 def _ragged_bytes(lengths: Tensor, values: Callable[[int], int]) -> Callable[[int], int]:

@@ -11,6 +11,7 @@ from potstill.core import Codec, Problem, Source
 from potstill.core.nested import tree_map
 from potstill.dataset_file.dataset import Distilled
 from potstill.dataset_file.payload_io import compress_parts, encode_inputs, encode_targets
+from potstill.dataset_file.text_io import charged_bytes, encode_texts, texts_at, writes_texts
 from potstill.dataset_file.values import Contents
 from potstill.tasks import Classification, get_targets, get_task, is_ragged
 
@@ -42,7 +43,10 @@ def count_coded_samples(
     for _ in range(_ROUNDS):
         m = max(1, min(n, len(train), _MOST_VALUES // max(1, train.input.num_values)))
         index = order[torch.arange(m) * len(train) // m]
-        parts = encode_inputs(train.raw(index), train.input, store, train.normalization)[0]
+        if writes_texts(train, store):
+            parts = encode_texts(texts_at(train, index))
+        else:
+            parts = encode_inputs(train.raw(index), train.input, store, train.normalization)[0]
         targets = get_targets(train)[index]
         if not soft:
             classes = problem.num_classes if isinstance(get_task(train), Classification) else None
@@ -115,7 +119,7 @@ def write_within(
     n = len(classes)
     while True:
         small = write(contents)
-        size = sum(v for name, v in small.metadata["bytes"].items() if name not in ("total", "whitening"))
+        size = charged_bytes(small.metadata["bytes"])
         if size <= most or not (
             kept := _shortened(now := torch.bincount(classes), at_first, len(classes) * most // size)
         ):

@@ -14,6 +14,7 @@ from potstill._util.time_limit import TimeLimit
 from potstill.codecs import Exact, Float, Uniform
 from potstill.codecs.size_estimate import PlannedBits
 from potstill.dataset_file.checkpoint import read_identity
+from potstill.dataset_file.text_io import charged_bytes
 from potstill.errors import PotstillError
 from potstill.pretraining import required_assets
 from potstill.runs.budget import MOST_FILLED, is_stored_as_is
@@ -126,7 +127,7 @@ def find_planned_bytes(
         time = None if limits.clock is None else TimeLimit(SHORT_TIME * limits.clock.remaining)
         short = RunLimits(steps=PLAN_STEPS, time_limit=time)
         sizes = execute(dataclasses.replace(tried, max_bytes=None), short, quiet, silent).metadata["bytes"]
-        size = sum(n for name, n in sizes.items() if name not in ("total", "whitening"))
+        size = charged_bytes(sizes)
         inputs = sum(tried.problem.sizes)
         aim = _ROOM[repair] * most
         if repair == "by inputs" and len(set(tried.problem.sizes)) == 1:

@@ -1,6 +1,6 @@
 """Load real data onto the device that computes on it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,9 @@ def load_data(
     skip_bad: bool = False,
     stream: bool | None = None,
     missing: str | None = None,
+    text: str | None = None,
+    representation: str | None = None,
+    encode: Callable[[list[str]], Any] | None = None,
     series: str | None = None,
     horizontal_flip: bool | None = None,
     duplicates: str | None = None,
@@ -61,7 +64,9 @@ def load_data(
 
             - a bundled or known name: ``digits``, ``mnist-5k``, ``cifar10``; ``potstill data`` lists them
             - a folder of images: ``train/CLASS/*`` and ``test/CLASS/*``, or ``CLASS/*``
-            - a file: ``.npz`` (``x_train``, ``y_train``, ``x_test``, ``y_test``), ``.csv``, ``.tsv``, ``.parquet``
+            - a folder of texts, ``.txt`` files in the same folders
+            - a file: ``.npz`` (``x_train``, ``y_train``, ``x_test``, ``y_test``), ``.csv``, ``.tsv``, ``.parquet``,
+              ``.jsonl`` (JSON lines)
             - WebDataset shards: ``train-{000..099}.tar``
             - ``hub:NAME`` or ``hub:NAME:CONFIG`` of the Hugging Face Hub, or a folder that ``save_to_disk`` wrote
             - arrays: ``(x, y)``, ``(x_train, y_train, x_test, y_test)``, or a mapping with these names
@@ -81,6 +86,10 @@ def load_data(
             Parquet and Hugging Face data. Default: where they would take more than half of the memory, with a note.
         missing: treatment of missing values in a table: ``impute`` them from the training part (the median; a category
             of its own), ``drop`` their rows, or ``refuse`` (default).
+        text: column of a table that holds texts. Default: the only column of texts of several words, if there is one.
+        representation: vectors of texts: ``latent:size=64,words=4096`` (TF-IDF and its leading directions, fitted on
+            training texts) or ``hashed:size=1024`` (no state). Default: ``latent``.
+        encode: your own representation: a function from a list of texts to an array (n, d). Default: none.
         series: column that tells several series apart, for the task ``forecast``. Default: one series.
         horizontal_flip: True if a mirrored image keeps its class, so that augmentations may mirror it. Default: False
             for the known digits, True for other images, with a note.
@@ -118,9 +127,9 @@ def load_data(
     """
     return load_splits(
         data, label=label, root=data_root, seed=split_seed, test_fraction=test_fraction, size=size, skip_bad=skip_bad,
-        stream=stream, missing=missing, series=series, horizontal_flip=horizontal_flip, duplicates=duplicates,
-        check_cache=check_cache, device=device, task=task, kind=kind, group=group, attribute=attribute,
-        normalization=normalization,
+        stream=stream, missing=missing, text=text, representation=representation, encode=encode, series=series,
+        horizontal_flip=horizontal_flip, duplicates=duplicates, check_cache=check_cache, device=device, task=task,
+        kind=kind, group=group, attribute=attribute, normalization=normalization,
     )  # fmt: skip
 
 

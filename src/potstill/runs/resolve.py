@@ -39,6 +39,7 @@ from potstill.dataset_file import Distilled, load
 from potstill.dataset_file.dataset import format_shape
 from potstill.dataset_file.scores import Scores, read_scores
 from potstill.dataset_file.shared_decoders import hash_tensors
+from potstill.dataset_file.text_io import has_texts
 from potstill.errors import PotstillError
 from potstill.execution.memory import keep_freed_memory, return_freed_memory
 from potstill.kinds import get_kind
@@ -46,6 +47,7 @@ from potstill.nn import CustomFactory, CustomNetwork, default_network_name, fact
 from potstill.nn.pretrained import is_backbone
 from potstill.parametrize._shared import ReducedResolution
 from potstill.parametrize.named_inputs import parse_parametrization, supports_input
+from potstill.parametrize.nearest_text import NearestText
 from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.runs.arguments import parse_preset
 from potstill.runs.budget import allocate_budget, describe_proportions, quantization_aware, resolve_codec
@@ -145,9 +147,11 @@ def resolve_run(spec: RunSpec, limits: RunLimits | None = None) -> ResolvedRun:
             f"`items={budget.amount}`"
         )
     decoder = parse_parametrization(getattr(method, "parametrization", None) or "pixels", train.input)
+    if isinstance(decoder, NearestText):
+        decoder = decoder.bind(train)
     few = to_device(train.raw(torch.arange(min(len(train), 8))), "cpu")
     can_try = isinstance(task, Classification) and isinstance(few, Tensor)
-    codec, sizing_codec = resolve_codec(spec.codec, budget, decoder, info.is_selection, few, can_try)
+    codec, sizing_codec = resolve_codec(spec.codec, budget, decoder, info.is_selection, few, can_try, has_texts(train))
     network = _resolve_network(name, method, train, spec)
     method, init_notes = _resolve_init(name, method, train, spec)
     problem = Problem(

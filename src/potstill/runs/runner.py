@@ -37,10 +37,12 @@ from potstill.dataset_file import Contents, Distilled, Encoding, Provenance, Sch
 from potstill.dataset_file.output import SetOutput
 from potstill.dataset_file.replacing import hash_run
 from potstill.dataset_file.shared_decoders import assets_to_json, cache_decoder, hash_tensors
+from potstill.dataset_file.text_io import charged_bytes
 from potstill.errors import PotstillError
 from potstill.evaluation.candidate_trials import Candidate, Pair, choose_fewest_bits, estimate_search_seconds
 from potstill.execution import Executor, resolve_executor
 from potstill.execution.memory import return_freed_memory
+from potstill.parametrize.nearest_text import NearestText
 from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.pretraining import Trajectories, build_assets, estimate_time, required_assets
 from potstill.rng import derive_seed, generator
@@ -51,6 +53,7 @@ from potstill.runs.coded_samples import largest_class, write_within
 from potstill.runs.loggers import call_both, logging_context
 from potstill.runs.loop import CheckpointOptions, LoopLimits, LoopResult, run_loop
 from potstill.runs.presets import preset_metadata
+from potstill.runs.real_texts import nearest_text_contents, selected_contents
 from potstill.runs.resolve import ResolvedRun, run_identity
 from potstill.runs.snapshots import SnapshotRecorder
 from potstill.runs.spec import RunIO, RunLimits
@@ -354,15 +357,9 @@ class _SetBuilder:
         """Return the tensors of the set, and how its payload is encoded and decoded."""
         result, problem, train = self.result, self.problem, self.problem.train
         if isinstance(result, Selection):
-            index = result.index.cpu()
-            texts = getattr(train, "texts", ())
-            labels = get_targets(train)[index] if result.soft_labels is None else result.soft_labels
-            contents = Contents(
-                inputs=to_device(train.raw(index), "cpu"), labels=labels.detach().cpu(),
-                index=index, weights=result.weights,
-                captions=tuple(texts[i] for i in index.tolist()) if texts else (),
-            )  # fmt: skip
-            return contents, Encoding()
+            return selected_contents(result, train, self.execution.run.codec), Encoding()
+        if isinstance(real := problem.parametrization, NearestText):
+            return nearest_text_contents(result, real, train), Encoding()
         with torch.no_grad():
             decoded = problem.decode(result.payload)
         inputs = decoded if result.space == "data" else train.normalization.invert(decoded)
@@ -373,7 +370,7 @@ class _SetBuilder:
         labels = result.labels.detach().cpu()
         contents = Contents(
             inputs=to_device(inputs, "cpu"), labels=labels, payload=payload, learned=result.extra_parameters,
-            scores=labels if result.centred_labels else None,
+            scores=labels if result.centred_labels else None, encoder=getattr(train, "encoder", None),
         )  # fmt: skip
         return contents, encoding
 
@@ -465,7 +462,7 @@ class _SetBuilder:
 
         def pair(name: str) -> tuple[Pair, int]:
             small = self._write(contents, codecs[name])
-            return students_see(small), int(small.metadata["bytes"]["total"])
+            return students_see(small), charged_bytes(small.metadata["bytes"])
 
         limit = execution.clock
         chosen, said = choose_fewest_bits(

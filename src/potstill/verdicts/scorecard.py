@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from potstill._util.card import size_without_encoder
 from potstill._util.formatting import format_size
 from potstill._util.privacy_words import NO_CLAIM, privacy_claim
 from potstill.tasks.metric import Metric
@@ -36,7 +37,8 @@ class _Set:
     @classmethod
     def of(cls, scorecard: Mapping[str, Any], card: Mapping[str, Any]) -> "_Set":
         about = mapping_of(scorecard.get("set"))
-        size = mapping_of(scorecard.get("bytes")).get("total") or mapping_of(card.get("bytes")).get("total")
+        sizes = mapping_of(scorecard.get("bytes")), mapping_of(card.get("bytes"))
+        size = size_without_encoder(sizes[0]) or size_without_encoder(sizes[1])
         items, total = number_of(about.get("items", card.get("items"))), number_of(size)
         choice = about.get("choice") or mapping_of(card.get("choice")).get("answer")
         flags = [word for word in ("optimistic", "quick") if scorecard.get(word) is True]

@@ -34,8 +34,10 @@ class Export(ForceOption, DataCommand):
     file: SetArgument
     """The distilled set."""
     to: Annotated[
-        Literal["png", "npz", "parquet", "csv", "webdataset", "files", "hf", "indices", "c-header", "npz-integers"],
-        arg(metavar="png|npz|parquet|csv|webdataset|files|hf|indices|c-header|npz-integers"),
+        Literal[
+            "png", "npz", "parquet", "csv", "jsonl", "webdataset", "files", "hf", "indices", "c-header", "npz-integers"
+        ],
+        arg(metavar="png|npz|parquet|csv|jsonl|webdataset|files|hf|indices|c-header|npz-integers"),
     ]
     """The form."""
     out: Annotated[Path, arg(metavar="PATH")]
