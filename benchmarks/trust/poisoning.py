@@ -1,7 +1,7 @@
 """Detectors of poison on clean and poisoned sets, and how much of a trigger is left after distilling.
 
     python benchmarks/trust/poisoning.py --calibrate [--jobs 2]     # clean sets of digits: thresholds
-    python benchmarks/trust/poisoning.py [--jobs 2] [--repeats 2]   # sets of mnist-5k and fashion-mnist
+    python benchmarks/trust/poisoning.py [--jobs 2] [--sets 6]      # sets of mnist-5k and fashion-mnist
     python benchmarks/trust/poisoning.py --show                     # print the stored results
 
 A white square is put on a share of the real pictures, which are relabelled to one class (NaiveAttack); sets are made of
@@ -70,13 +70,13 @@ class Cell:
         return f"{self.data}-{self.method.replace(' ', '-')}-{self.number}-{self.rate:g}.json"
 
 
-def cells(data: tuple[str, ...], methods: tuple[str, ...], repeats: int) -> list[Cell]:
-    """Return a poisoned set for every rate and repeat, and a clean one of the same pictures beside each."""
+def cells(data: tuple[str, ...], methods: tuple[str, ...], sets: int) -> list[Cell]:
+    """Return poisoned sets, of one rate after the other, and a clean one of the same pictures beside each."""
     return [
         Cell(name, method, number, rate, (3 * number + 1) % 10)
+        for number in range(sets)
         for name in data
         for method in methods
-        for number in range(repeats * len(RATES))
         for rate in (0.0, RATES[number % len(RATES)])
     ]
 
@@ -299,7 +299,7 @@ def main() -> None:
     parser.add_argument("--calibrate", action="store_true", help="measure clean sets of digits instead")
     parser.add_argument("--show", action="store_true", help="print the stored results")
     parser.add_argument("--data", default=",".join(DATA))
-    parser.add_argument("--repeats", type=int, default=2, help="poisoned sets of each data set, method and rate")
+    parser.add_argument("--sets", type=int, default=6, help="poisoned sets of each data set and method")
     parser.add_argument("--clean", type=int, default=12, help="clean sets of digits by each method")
     parser.add_argument("--jobs", type=int, default=1, help="processes of one thread each")
     parser.add_argument("--folder", type=Path, default=Path("runs/poisoning"))
@@ -313,10 +313,10 @@ def main() -> None:
     if args.calibrate:
         calibrate(args)
         return
-    found = measured(cells(tuple(args.data.split(",")), (*METHODS, ALL), args.repeats), args)
+    found = measured(cells(tuple(args.data.split(",")), (*METHODS, ALL), args.sets), args)
     held = {
         "settings": {
-            "data": args.data.split(","), "repeats": args.repeats, "ipc": IPC, "network": NETWORK, "side": SIDE,
+            "data": args.data.split(","), "sets": args.sets, "ipc": IPC, "network": NETWORK, "side": SIDE,
             "students": STUDENTS, "steps": STEPS, "full_steps": FULL_STEPS, "real": REAL, "trusted": TRUSTED,
             "test": TEST, "rates": RATES, "works": WORKS, "methods": METHODS,
         },

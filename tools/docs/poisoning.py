@@ -43,14 +43,14 @@ def poisoning(root: Path) -> str:
     said = (
         f"{sets['poisoned']} poisoned and {sets['clean']} clean sets of {' and '.join(s['data'])}, {s['ipc']} items "
         f"per class: random real samples, {steps} ({s['network']}). A white square of {s['side']} × {s['side']} pixels "
-        f"on {rates} % of {s['real']:,} real pictures, with two target classes for each rate, data set and method; the "
-        f"clean sets are of the same pictures without it. {s['trusted']:,} trusted pictures are others. AUC within "
-        f"data set and method, with 95 % bootstrap intervals over sets; the trigger works in {sets['working']} sets, "
-        f"where {100 * s['works']:.0f} % of the stamped test pictures of other classes or more become the target. "
-        f"{sets['without a stamp']} of the poisoned sets are real samples without a stamped one among them. "
-        f"Thresholds are the largest scores of {clean_digits['n']} clean sets of {clean_digits['data']}, rounded up. "
-        f"{held['machine']['processor']}, torch {held['machine']['torch']}, {seconds}. "
-        "`benchmarks/trust/poisoning.py`"
+        f"on {rates} % of {s['real']:,} real pictures, another target class for each of the {s['sets']} poisoned sets "
+        "of a data set and method; the clean sets are of the same pictures without it. "
+        f"{s['trusted']:,} trusted pictures are others. AUC within data set and method, with 95 % bootstrap intervals "
+        f"over sets; the trigger works in {sets['working']} sets, where {100 * s['works']:.0f} % of the stamped test "
+        f"pictures of other classes or more become the target. {sets['without a stamp']} of the poisoned sets are real "
+        "samples without a stamped one among them. Thresholds are the largest scores of "
+        f"{clean_digits['n']} clean sets of {clean_digits['data']}, rounded up. {held['machine']['processor']}, torch "
+        f"{held['machine']['torch']}, {seconds}. `benchmarks/trust/poisoning.py`"
     )
     paper = held["paper"]
     papers = (
@@ -66,11 +66,11 @@ def poisoning(root: Path) -> str:
     pairs = "; ".join(
         f"{pair['row']} minus {pair['other']} {interval(pair, 100, '+.1f')}" for pair in held["pairs"]
     )  # fmt: skip
-    n = held["left"][0]["n"]
+    n = "/".join(str(one["n"]) for one in held["left"] if one["row"] == "all data")
     students = (
-        f"Share of stamped test pictures of other classes that become the target, and accuracy on clean test pictures, "
-        f"in percent: means of {n} sets ({s['students']} students each) with 95 % intervals (Student's t). *Clean "
-        f"pictures*: the same share for students of clean sets. Paired differences of the share over all rates: "
+        "Share of stamped test pictures of other classes that become the target, and accuracy on clean test pictures, "
+        f"in percent: means of {n} sets by rate ({s['students']} students each) with 95 % intervals (Student's t). "
+        "*Clean pictures*: the same share for students of clean sets. Paired differences of the share over all rates: "
         f"{pairs}."
     )
     return "\n\n".join([detectors, said, papers, left, students])
