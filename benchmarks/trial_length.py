@@ -1,6 +1,7 @@
 """How long must a small student learn, to say which real samples are the better set of so many bytes?
 
     python benchmarks/trial_length.py --kb 4 40
+    python benchmarks/trial_length.py --data letters.csv --label lettr --kb 1 4 16
     python benchmarks/trial_length.py --show
 
 Sets of equal bytes differ in their number: few samples in many bits, or many in few. Students of width 32 learn one
@@ -8,8 +9,8 @@ random set in each codec of the search (`potstill.evaluation.real_set_space`): 1
 did; ten passes of batch 32, at least 100 or 400 updates; and 20 passes of batch 128, at least 300 updates, as measured
 students do. ``closed form`` is ridge regression on untrained features, in place of a student
 (`potstill.evaluation.closed_form_screen`). Accuracy is that of two students on 5 % of the training data (20 % of
-small data); no test data are read. Shown are Spearman's correlations with the long one, and what is lost by taking the
-best of a short one.
+small data); no test data are read. Tables have an MLP, and no closed form: its students cost little. Shown are
+Spearman's correlations with the long one, and what is lost by taking the best of a short one.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from photo_patches import photo_patches
 from scipy.stats import spearmanr
 
 import potstill
-from potstill.core import NetworkFactory, Source
+from potstill.core import NetworkFactory, Source, Splits
 from potstill.core.registry import resolve
 from potstill.data import TensorSource, holdout
 from potstill.evaluation.byte_matched_baselines import (
@@ -55,34 +56,38 @@ SCREEN = "closed form"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="fashion-mnist")
+    parser.add_argument("--label", help="column of the classes, of a table")
     parser.add_argument("--kb", type=float, nargs="+", default=[4, 40])
     parser.add_argument("--show", action="store_true", help="print what is stored")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if not args.show:
         OUT.mkdir(exist_ok=True)
-        out = OUT / f"{args.data}.json"
-        found: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {"data": args.data, "budgets": {}}
+        name = Path(args.data).stem
+        out = OUT / f"{name}.json"
+        found: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {"data": name, "budgets": {}}
+        given = {"label": args.label} if args.label else {}
+        splits = photo_patches() if name == "photo-patches" else potstill.load_data(args.data, **given)
         for kb in args.kb:
-            measure(found, args.data, int(1000 * kb), out)
+            measure(found, splits, int(1000 * kb), out)
     for path in sorted(OUT.glob("*.json")):
         show(json.loads(path.read_text()))
 
 
-def measure(found: dict[str, Any], data: str, size: int, out: Path) -> None:
-    splits = photo_patches() if data == "photo-patches" else potstill.load_data(data)
+def measure(found: dict[str, Any], splits: Splits, size: int, out: Path) -> None:
     assert isinstance(splits.train, TensorSource)
     train, held = holdout(splits.train, 0.05 if len(splits.train) > 20_000 else 0.2, 0)
-    make = factory_for("convnet-d3-w32", train)
+    image = train.input.kind == "image"
+    make = factory_for("convnet-d3-w32" if image else "mlp-w128", train)
     where = BaselineContext(train=train, byte_budget=size, make=make, seed=0)
     order = baseline_order(train, "random", 0, "trial length", None)
     cells = found["budgets"].setdefault(str(size), {})
-    screen = ClosedFormScreen(make=make, held_out=held, seed=0)
+    screen = ClosedFormScreen(make=make, held_out=held, seed=0) if image else None
     for family in candidate_codecs(train.input, False, size):
         before = 0
         for codec in family:
             cell: dict[str, Any] = cells.get(codec, {})
-            if SCREEN in cell:
+            if "long" in cell:
                 before = max(before, cell["items"] // len(order))
                 continue
             n = max_items_per_class(train, order, where.byte_budget, codec, guess=max(1, before))
@@ -91,9 +96,10 @@ def measure(found: dict[str, Any], data: str, size: int, out: Path) -> None:
             before = n
             made = pack_samples(train, [order], n, codec)
             cell |= {"items": len(take(order, n)), "bytes": made.bytes}
-            begun = time.process_time()
-            cell[SCREEN] = screen.score(made.pairs[0])
-            cell["closed form seconds"] = round(time.process_time() - begun, 2)
+            if screen is not None:
+                begun = time.process_time()
+                cell[SCREEN] = screen.score(made.pairs[0])
+                cell["closed form seconds"] = round(time.process_time() - begun, 2)
             for name, (steps, passes, batch) in LENGTHS.items():
                 if name not in cell:
                     length = max(steps, math.ceil(passes * cell["items"] / batch))
@@ -117,7 +123,7 @@ def show(found: dict[str, Any]) -> None:
     for size, cells in found["budgets"].items():
         long = [c["long"] for c in cells.values()]
         print(f"{found['data']}, {int(size):,} bytes, {len(cells)} codecs, two students each:")
-        for name in [SCREEN, *LENGTHS][:-1]:
+        for name in [name for name in (SCREEN, *LENGTHS) if name != "long" and all(name in c for c in cells.values())]:
             short = [c[name] for c in cells.values()]
             taken = max(cells, key=lambda codec: cells[codec][name])
             print(

@@ -69,6 +69,7 @@ def _short_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     space = importlib.import_module("potstill.evaluation.real_set_space")
     for name, value in SHORT.items():
         monkeypatch.setattr(space, name, value)
+    baselines = importlib.import_module("potstill.evaluation.byte_matched_baselines")
+    monkeypatch.setattr(baselines, "TRIAL_STEPS", TRIAL_STEPS)
     for module in ("byte_matched_baselines", "evaluate"):
-        monkeypatch.setattr(importlib.import_module(f"potstill.evaluation.{module}"), "TRIAL_STEPS", TRIAL_STEPS)
         monkeypatch.setattr(importlib.import_module(f"potstill.evaluation.{module}"), "TRIAL_PASSES", 0)

@@ -15,7 +15,6 @@ lock then, be ended inside a destructor, and take the process with it ("terminat
 
 import contextlib
 import dataclasses
-import importlib
 import json
 import os
 import sys
@@ -247,9 +246,9 @@ def protocols(names: Sequence[str]) -> dict[str, Any]:
     """Protocols, their students one by one and side by side; of two also baselines, which are trained alike."""
     import potstill
     from potstill.core import registry
-    from potstill.evaluation import real_set_space, training_sets
+    from potstill.evaluation import byte_matched_baselines, real_set_space, training_sets
 
-    importlib.import_module("potstill.evaluation.evaluate").TRIAL_STEPS = 4  # type: ignore[attr-defined]
+    byte_matched_baselines.TRIAL_STEPS = 4
     real_set_space.ROUNDS = real_set_space.QUICK_ROUNDS = (1,)
     real_set_space.SHARED_CODECS = 1
     training_sets.TEACHER_STEPS = 15

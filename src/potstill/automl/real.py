@@ -122,7 +122,7 @@ def search_real_sets(
     space = _narrowed(space_of(where, labels=("hard", "top3")), spec, budget.unit)
     items = estimate_items(where)
     step = measure_step_seconds(small, train, min(BATCH, len(train))) if space.count_codecs() else 0.0
-    update, scored = step * where.trial.updates(items), screen_operations(small, train.input, items)
+    update, scored = step * where.trial_length.updates(items), screen_operations(small, train.input, items)
 
     def cost(of: RealSetSpace) -> float:
         """Return about the seconds of a search."""
@@ -249,7 +249,9 @@ def _choice(search: RealSetSearch, trial: Trial, spec: RunSpec, seconds: float, 
         "text": text, "chosen": way.to_dict(), "seconds": round(seconds, 3),
         "held": {"made_of": made_of, "choose": held, "samples": samples},
         "students": {
-            "network": search.where.make.name, "steps": search.where.trial.steps, "passes": search.where.trial.passes,
+            "network": search.where.make.name,
+            "steps": search.where.trial_length.steps,
+            "passes": search.where.trial_length.passes,
             "trained": search.trained,
             "most": search.space.count_students(),
         },

@@ -26,7 +26,7 @@ from potstill.codecs import (
     parse_codec,
 )
 from potstill.codecs.exact import encode_ints
-from potstill.core import Encoded, Inputs, NetworkFactory, Source
+from potstill.core import Encoded, Inputs, InputSpec, NetworkFactory, Source
 from potstill.core.nested import OFFSETS, VALUES, named_tensors, single_tensor, to_device
 from potstill.data.groups import get_groups
 from potstill.data.real_data import RealData
@@ -49,10 +49,10 @@ from potstill.rng import derive_seed, generator
 from potstill.tasks import Classification, get_targets, get_task, is_ragged, join_targets, split_targets
 
 __all__ = [
-    "CHEAP_OPERATIONS", "LABEL_FORMS", "MAX_CODED_BYTES", "MIN_DRAWS", "TRIAL_PASSES", "TRIAL_STEPS",
+    "CHEAP_OPERATIONS", "LABEL_FORMS", "MAX_CODED_BYTES", "MIN_DRAWS", "TRIAL_PASSES",
     "BaselineContext", "Order", "SoftLabelFn", "SoftLabels", "baseline_byte_budget", "baseline_order",
     "count_exact_bytes", "count_strata", "estimate_items", "holds", "make_item_matched", "max_items_per_class",
-    "min_bytes", "pack_samples", "proportional", "take",
+    "min_bytes", "pack_samples", "proportional", "take", "trial_steps",
 ]  # fmt: skip
 
 Encodings: TypeAlias = Mapping[str, Encoded]
@@ -63,6 +63,11 @@ HELD_OUT_FRACTION, MAX_HELD_OUT = 0.2, 1000
 """Fraction of the training data, and maximum number of samples, on which codecs are selected."""
 TRIAL_STEPS = 100
 """Updates of a trial student of a small set; never more than a measured student makes."""
+CHEAP_TRIALS = 4
+"""Times as many where networks are cheap, as of tables: 100 mistake the better of two sets of 26 classes
+(``benchmarks/trial_length.py``)."""
+CHEAP_NETWORK = "mlp"
+"""Network whose updates are cheap."""
 TRIAL_PASSES = 10
 """Minimum passes of a trial student of a large set."""
 MIN_DRAWS = 3
@@ -95,6 +100,11 @@ class ProportionalOrder(list[Tensor]):
         return [max(1, (2 * n * size + most) // (2 * most)) for size in self.sizes]
 
 
+def trial_steps(spec: InputSpec) -> int:
+    """Return the updates of a trial student of a small set of such inputs."""
+    return TRIAL_STEPS * (CHEAP_TRIALS if get_kind(spec).network == CHEAP_NETWORK else 1)
+
+
 def baseline_byte_budget(sizes: Mapping[str, int]) -> int:
     """Return the bytes of a set without its whitening and its encoder of texts, which are applied to both sides."""
     return charged_bytes(sizes)
@@ -113,13 +123,18 @@ class BaselineContext:
     proportional: bool = False
     """Take classes in proportion to their sizes, as the set does; else equally many of each."""
     quick: bool = False
-    trial: Length = field(default_factory=lambda: Length(steps=TRIAL_STEPS, passes=TRIAL_PASSES))
-    """Length of a trial student's training."""
+    trial: Length | None = None
+    """Length of a trial student's training; ``None``: as the kind of input needs."""
     items: int | None = None
     """Number of samples in all, in place of bytes."""
     indexed: bool = False
     """Charge the positions of the samples, too, as a set's file has them."""
     executor: Executor = field(default_factory=Serial)
+
+    @property
+    def trial_length(self) -> Length:
+        """Length of a trial student's training."""
+        return self.trial or Length(steps=trial_steps(self.train.input), passes=TRIAL_PASSES)
 
     def parts(self) -> tuple[Source, Source]:
         """Split the training data into a part to pack and a part to evaluate codecs on, without overlap."""

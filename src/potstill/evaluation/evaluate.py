@@ -25,12 +25,12 @@ from potstill.evaluation.augmentation import student_augmentation
 from potstill.evaluation.baseline_rows import baseline_names, best_real_entry, label_forms, measure_baselines
 from potstill.evaluation.byte_matched_baselines import (
     TRIAL_PASSES,
-    TRIAL_STEPS,
     BaselineContext,
     SoftLabelFn,
     baseline_byte_budget,
     count_exact_bytes,
     estimate_items,
+    trial_steps,
 )
 from potstill.evaluation.candidate_trials import Length, count_operations
 from potstill.evaluation.distilled_training import check_stored_labels
@@ -150,7 +150,7 @@ def evaluate(
         proportional=distilled.metadata.get("balance") == "natural" and len(set(train.labels.bincount().tolist())) > 1,
         quick=context.protocol.shortened, executor=context.executor,
         trial=Length(
-            steps=min(TRIAL_STEPS, max(1, _max_updates(context.protocol, len(distilled)))),
+            steps=min(trial_steps(train.input), max(1, _max_updates(context.protocol, len(distilled)))),
             passes=min(TRIAL_PASSES, max(context.protocol.recipe.least_epochs, context.protocol.recipe.epochs or 0)),
         ),
     )  # fmt: skip
@@ -170,7 +170,7 @@ def evaluate(
             items=[size] * (1 + baselines + len(others)) + [many] * (len(names) + baselines * len(others)),
             again=[size, many] * (robust_scores and baselines and get_kind(train.input).augmentable), full=full,
             soft="random-soft" in names, test_samples=len(test), trials=trials,
-            trial_updates=trials * baseline_context.trial.updates(many),
+            trial_updates=trials * baseline_context.trial_length.updates(many),
         ))  # fmt: skip
     labeller: Labeller | None = None
     if context.teacher_labels and (stored is None or baselines):

@@ -124,8 +124,8 @@ class RealSetSearch:
         """The students."""
         where = self.where
         return make_probe(
-            where.make, where.train, self._held, students=self.space.rounds[-1], seed=where.seed, steps=where.trial,
-            executor=where.executor,
+            where.make, where.train, self._held, students=self.space.rounds[-1], seed=where.seed,
+            steps=where.trial_length, executor=where.executor,
         )  # fmt: skip
 
     @cached_property

@@ -19,7 +19,7 @@ from potstill.data.groups import source_key
 from potstill.dataset_file import Distilled, load, write_atomic
 from potstill.errors import PotstillError
 from potstill.evaluation import Protocol
-from potstill.evaluation.byte_matched_baselines import TRIAL_PASSES, TRIAL_STEPS, BaselineContext, baseline_byte_budget
+from potstill.evaluation.byte_matched_baselines import TRIAL_PASSES, BaselineContext, baseline_byte_budget, trial_steps
 from potstill.evaluation.candidate_trials import Length
 from potstill.evaluation.evaluate import normalize_like
 from potstill.evaluation.fitting import check_compatible
@@ -124,7 +124,7 @@ def edge(
         make=make,
         seed=seed,
         quick=quick,
-        trial=Length(steps=min(TRIAL_STEPS, updates), passes=TRIAL_PASSES, most=updates),
+        trial=Length(steps=min(trial_steps(train_source.input), updates), passes=TRIAL_PASSES, most=updates),
     )
     fit, held_out = where.parts()
     runner = _Runner(
