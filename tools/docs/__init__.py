@@ -83,6 +83,7 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "experts": trajectories.experts,
     "faults": faults.faults,
     "frontier": frontier.frontier,
+    "long-runs": frontier.long_runs,
     "frozen": frozen.frozen,
     "fuzzed": guarded.fuzzed,
     "hcdc": hcdc.hcdc,

@@ -13,10 +13,10 @@ from potstill.evaluation.statistics import summary
 from potstill.reports.chart import band, document, dot, line, polyline, text_label
 from tools.docs.parts import mean_and_half, table
 
-__all__ = ["fewer_bytes", "figure", "first_rows", "frontier", "measured_rows", "multiple"]
+__all__ = ["fewer_bytes", "figure", "first_rows", "frontier", "long_runs", "measured_rows", "multiple"]
 
 NAMES = {
-    "fashion-mnist": "Fashion-MNIST", "mnist-5k": "MNIST-5k", "photo-patches": "photo patches",
+    "fashion-mnist": "Fashion-MNIST", "mnist": "MNIST", "mnist-5k": "MNIST-5k", "photo-patches": "photo patches",
     "satellite": "satellite", "letters": "letters",
 }  # fmt: skip
 """Data sets in the order of the page; others come after them."""
@@ -150,6 +150,27 @@ def frontier(root: Path) -> str:
     head: list[object] = [
         "data", "student", "budget", "best coded real samples", "%", "distilled", "%", "a model, %", "k",
     ]  # fmt: skip
+    return table(head, rows) if rows else "Nothing has been measured yet."
+
+
+def long_runs(root: Path) -> str:
+    """Return the table of sets made in many steps, on a GPU, beside the coded real samples of their budget."""
+    real = {(row["data"], row["student"], row["budget"]): row["real"] for row in measured_rows(root)}
+    rows: list[list[object]] = []
+    for path in sorted((root / "results" / "frontier" / "long").glob("*.json")):
+        held = json.loads(path.read_text(encoding="utf-8"))
+        for key, cell in sorted(held["cells"].items()):
+            size, _, student = key.split("|")
+            if "accuracy" not in cell:
+                continue
+            beside = real.get((held["data"], student, int(size)))
+            rows.append([
+                NAMES.get(held["data"], held["data"]), f"{int(size) / 1000:g} kB", f"`{cell['arm']}`",
+                f"{cell['steps'][0]:,} steps, {np.mean(cell['cost']):.0f} s", len(cell["accuracy"]),
+                f"{round(float(np.mean(cell['bytes']))):,}", _percent(cell["accuracy"]),
+                "—" if beside is None else _percent(beside),
+            ])  # fmt: skip
+    head: list[object] = ["data", "budget", "set", "made in", "sets", "bytes", "distilled, %", "coded real samples, %"]
     return table(head, rows) if rows else "Nothing has been measured yet."
 
 
