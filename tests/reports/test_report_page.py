@@ -241,6 +241,7 @@ def test_sections_of_a_full_entry(show: Callable[..., Seen], entry: Entry) -> No
         "On other networks",
         "Class by class",
         "Robust scores",
+        "Trust",
         "While it was distilled",
         "Storage and cost",
         "Where it comes from",
