@@ -51,6 +51,7 @@ from tools.docs import (
     sources,
     stored,
     strong,
+    texts,
     trajectories,
 )
 
@@ -76,6 +77,8 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "edge": edge.edge,
     "attacked": attacked.attacked,
     "fairness": fairness.fairness,
+    "texts": texts.texts,
+    "text-winners": texts.text_winners,
     "poisoning": poisoning.poisoning,
     "provenance": provenance.provenance,
     "committees": labels.committees,

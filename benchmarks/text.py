@@ -1,0 +1,252 @@
+"""Sets of texts: descriptions of Debian packages, to be told apart by their section.
+
+    python benchmarks/text.py [--ipc 1,5,10] [--seeds 3] [--students 3]
+    python benchmarks/text.py --show
+
+The package index of the machine is read (``apt-cache dumpavail``): the twelve largest sections but those that name a
+role (libs, libdevel, doc, devel), and each description once. Every cell is a file under ``--folder``, from which an
+interrupted run goes on; the summary goes to ``results/text.json``. Nothing is chosen on the test part: methods have
+their presets, learners their defaults, and ``real`` searches on held-out training texts.
+"""
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from machine import machine
+
+import potstill
+from potstill.codecs.texts import Texts
+from potstill.core import Splits
+from potstill.data.train_test_overlap import text_key
+from potstill.dataset_file import Contents, Distilled, Encoding, Provenance, Schema, build
+from potstill.dataset_file.text_io import charged_bytes, texts_at
+from potstill.evaluation.statistics import paired_difference, summary
+from potstill.parametrize.nearest_text import NearestText
+
+ROLES = ("libs", "libdevel", "doc", "devel")
+INSIDE = {"parametrization": "nearest-text"}
+SCORES = {"labels": "scores"}
+ROWS: dict[str, dict[str, Any]] = {
+    "random": {"method": "random"},
+    "k-center": {"method": "k-center"},
+    "herding": {"method": "herding"},
+    "medoids": {"method": "k-means"},
+    "dm, vectors": {"method": "dm"},
+    "dm, nearest text afterwards": {"of": "dm, vectors"},
+    "dm, text in the loop": {"method": "dm", **INSIDE},
+    "frepo, vectors": {"method": "frepo"},
+    "frepo, text in the loop": {"method": "frepo", **INSIDE},
+    "kip, vectors": {"method": "kip", **SCORES},
+    "kip, nearest text afterwards": {"of": "kip, vectors"},
+    "kip, text in the loop": {"method": "kip", **SCORES, **INSIDE},
+    "real, in the bytes of kip in the loop": {"method": "real", "bytes_of": "kip, text in the loop"},
+    "real texts, in the bytes of kip in the loop": {
+        "method": "real", "codec": "texts", "bytes_of": "kip, text in the loop"
+    },
+    "medoids, in the bytes of kip in the loop": {
+        "method": "k-means", "balance": "equal", "bytes_of": "kip, text in the loop"
+    },
+}  # fmt: skip
+"""Rows: how the set is made. The last ones have the bytes of another."""
+LEARNERS = {"krr-ntk": 1, "linear-model": 1, "mlp": 3, "tfidf": 1}
+"""Learners, and students where they draw."""
+ALL = "all data"
+RIVALS = (
+    "real, in the bytes of kip in the loop", "real texts, in the bytes of kip in the loop",
+    "medoids, in the bytes of kip in the loop", "medoids", "random",
+)  # fmt: skip
+
+
+def descriptions() -> tuple[list[str], list[str]]:
+    """Return texts and sections of the machine's package index."""
+    listed = subprocess.run(["apt-cache", "dumpavail"], capture_output=True, text=True, check=True).stdout
+    sections: dict[str, str] = {}
+    for block in listed.split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.splitlines() if line[:1].isalpha() and ": " in line)
+        if "Section" in fields and fields.get("Description"):
+            sections.setdefault(fields["Description"], fields["Section"].rpartition("/")[2])
+    once = {text_key(text): text for text in sorted(sections, reverse=True)}.values()
+    counts = Counter(sections[text] for text in once)
+    kept = [name for name, _ in counts.most_common() if name not in ROLES][:12]
+    texts = sorted(text for text in once if sections[text] in kept)
+    return texts, [sections[text] for text in texts]
+
+
+def nearest(small: Distilled, splits: Splits) -> Distilled:
+    """Return the nearest real texts of a set of vectors, each of the class of its label, with the set's labels."""
+    train = splits.train
+    payload = {"inputs": small.model_space(), "classes": small.hard_labels}
+    index = NearestText().bind(train).nearest(payload)
+    contents = Contents(
+        inputs=train.raw(index), labels=small.labels, scores=small.scores, captions=tuple(texts_at(train, index)),
+        encoder=train.encoder,
+    )  # fmt: skip
+    schema = Schema(classes=train.classes, input=train.input, normalization=train.normalization)
+    source = {"name": train.name, "samples": len(train), "hash": train.content_hash}
+    provenance = Provenance(method=small.metadata["method"], ipc=small.metadata["ipc"], source=source)
+    return build(contents, schema, provenance, Encoding(codec=Texts()))
+
+
+def make(name: str, splits: Splits, ipc: int, seed: int, folder: Path, cells: Mapping[str, Any]) -> Distilled:
+    """Return the set of a row, and keep it for rows that are made of it."""
+    path, row = folder / f"{ipc}-{seed}-{name.replace(' ', '_')}.safetensors", dict(ROWS[name])
+    if path.exists():
+        return potstill.load(path)
+    if "of" in row:
+        small = nearest(make(row["of"], splits, ipc, seed, folder, cells), splits)
+    else:
+        size = {"bytes": cells[row.pop("bytes_of")]["bytes"]} if "bytes_of" in row else {"ipc": ipc}
+        small = potstill.distill(splits, seed=seed, progress=None, device="cpu", executor="serial", **size, **row)
+    small.save(path)
+    return small
+
+
+def score(small: Distilled, splits: Splits, learner: str, students: int, seed: int) -> float | None:
+    """Return the mean test accuracy of a learner; ``None``: it reads texts, and the set has none."""
+    if learner == "tfidf" and not small.captions:
+        return None
+    return potstill.evaluate(
+        small, splits, networks=learner, seeds=students, seed=seed, baselines=False, full=False, progress=None,
+        executor="serial", robust_scores=False, device="cpu",
+    ).accuracy  # fmt: skip
+
+
+def cell(splits: Splits, name: str, ipc: int, seed: int, args: argparse.Namespace, cells: Mapping[str, Any]) -> Any:
+    """Return one row of one seed, from its file or measured anew."""
+    path = args.folder / f"{ipc}-{seed}-{name.replace(' ', '_')}.json"
+    if path.exists():
+        return json.loads(path.read_text())
+    started = time.monotonic()
+    small = make(name, splits, ipc, seed, args.folder, cells)
+    made = time.monotonic() - started
+    scores = {
+        learner: score(small, splits, learner, args.students if draws > 1 else 1, seed)
+        for learner, draws in LEARNERS.items()
+    }
+    found = {
+        "bytes": charged_bytes(small.metadata["bytes"]), "parts": small.metadata["bytes"], "items": len(small),
+        "codec": small.metadata["codec"]["name"], "scores": {n: s for n, s in scores.items() if s is not None},
+        "seconds": round(made, 1),
+    }  # fmt: skip
+    path.write_text(json.dumps(found))
+    return found
+
+
+def full(splits: Splits, args: argparse.Namespace) -> dict[str, float]:
+    """Return the accuracy of each learner on all training texts."""
+    path = args.folder / "full.json"
+    if not path.exists():
+        small = potstill.distill(splits, "random", ipc=1, seed=0, progress=None)
+        found = {}
+        for learner in LEARNERS:
+            card = potstill.evaluate(
+                small, splits, networks=learner, seeds=1, baselines=False, progress=None, executor="serial",
+                device="cpu",
+            ).to_dict()  # fmt: skip
+            found[learner] = card["full"]["mean"]
+        path.write_text(json.dumps(found))
+    return dict(json.loads(path.read_text()))
+
+
+def part(values: list[float]) -> dict[str, Any]:
+    """Return mean and interval of accuracies."""
+    found = summary(values)
+    ends = found["ci95"]
+    return found | {"ci95": None if ends is None else [max(0.0, ends[0]), min(1.0, ends[1])]}
+
+
+def show(result: Mapping[str, Any]) -> None:
+    """Print the tables."""
+    names = list(LEARNERS)
+    print(f"{result['train']:,} training and {result['test']:,} test texts in {len(result['classes'])} classes")
+    for block in result["parts"]:
+        print(f"\n{block['ipc']} per class\n{'':40}{'bytes':>8}" + "".join(f"{n:>20}" for n in names))
+        for row in block["rows"]:
+            shown = []
+            for name in names:
+                found = row["scores"].get(name)
+                text = "" if found is None else f"{100 * found['mean']:.1f}"
+                text += f" ({100 * found['std']:.1f})" if found and found["std"] is not None else ""
+                shown.append(f"{text:>20}")
+            print(f"{row['row']:40}{row['bytes']:8,.0f}" + "".join(shown))
+        for pair in block["pairs"]:
+            gap = pair["difference"]
+            ends = "" if gap["ci95"] is None else " [{:+.1f}, {:+.1f}]".format(*(100 * e for e in gap["ci95"]))
+            print(f"  {pair['learner']}: {pair['row']} minus {pair['other']}: {100 * gap['mean']:+.1f}{ends}")
+    print(f"\n{ALL:48}" + "".join(f"{100 * result['full'][n]:20.1f}" for n in names if n in result["full"]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ipc", default="1,5,10")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--students", type=int, default=3)
+    parser.add_argument("--folder", type=Path, default=Path("runs/text"))
+    parser.add_argument("--out", type=Path, default=Path("results/text.json"))
+    parser.add_argument("--show", action="store_true", help="print the stored result")
+    args = parser.parse_args()
+    if args.show:
+        show(json.loads(args.out.read_text()))
+        return
+    args.ipc = [int(n) for n in args.ipc.split(",")]
+    torch.set_num_threads(1)
+    args.folder.mkdir(parents=True, exist_ok=True)
+    texts, labels = descriptions()
+    splits = potstill.load_data((texts, labels))
+    assert splits.test is not None
+    print(splits, flush=True)
+    every = full(splits, args)
+    parts = []
+    for ipc in args.ipc:
+        found: dict[str, list[dict[str, Any]]] = {name: [] for name in ROWS}
+        for seed in range(args.seeds):
+            cells: dict[str, Any] = {}
+            for name in ROWS:
+                cells[name] = cell(splits, name, ipc, seed, args, cells)
+                found[name].append(cells[name])
+                print(ipc, seed, name, cells[name], flush=True)
+        rows = [
+            {
+                "row": name, "bytes": sum(c["bytes"] for c in of) / len(of), "items": of[0]["items"],
+                "codecs": sorted({c["codec"] for c in of}), "seconds": sum(c["seconds"] for c in of) / len(of),
+                "scores": {
+                    n: part([c["scores"][n] for c in of])
+                    for n in of[0]["scores"]
+                    if all(n in c["scores"] for c in of)
+                },
+            }
+            for name, of in found.items()
+        ]  # fmt: skip
+        pairs = [
+            {"row": row, "other": other, "learner": learner, "difference": paired_difference(
+                [c["scores"][learner] for c in found[row]], [c["scores"][learner] for c in found[other]]
+            )}
+            for row in ("kip, text in the loop", "frepo, vectors", "dm, vectors")
+            for other in RIVALS for learner in ("linear-model", "mlp", "tfidf")
+            if all(learner in c["scores"] for name in (row, other) for c in found[name])
+        ]  # fmt: skip
+        parts.append({"ipc": ipc, "rows": rows, "pairs": pairs})
+    result = {
+        "settings": {"seeds": args.seeds, "students": args.students, "learners": LEARNERS},
+        "machine": machine(), "train": len(splits.train), "test": len(splits.test),
+        "classes": list(splits.train.classes),
+        "texts": hashlib.sha256(json.dumps([texts, labels]).encode()).hexdigest(), "full": every, "parts": parts,
+    }  # fmt: skip
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(result, indent=1) + "\n")
+    show(result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Sets of texts beside real ones: benchmarks/text.py."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tools.docs.parts import interval, table
+
+__all__ = ["text_winners", "texts"]
+
+_READS = {"krr-ntk": "vectors", "linear-model": "vectors", "mlp": "vectors", "tfidf": "texts"}
+
+
+def texts(root: Path) -> str:
+    """A table for each number of texts per class, a row for each way to make a set."""
+    path = root / "results" / "text.json"
+    if not path.exists():
+        return "Nothing has been measured yet."
+    held = json.loads(path.read_text(encoding="utf-8"))
+    blocks = [_block(part, held["full"]) for part in held["parts"]]
+    s = held["settings"]
+    said = (
+        f"{held['train']:,} training and {held['test']:,} test descriptions of Debian packages in "
+        f"{len(held['classes'])} sections. Accuracy in percent: means of {s['seeds']} sets with 95 % intervals "
+        f"(Student's t); of `mlp` and `text-cnn` each is the mean of {s['students']} students. Bytes are of texts or "
+        f"vectors and labels, without the encoder. {held['machine']['processor']}, one thread, torch "
+        f"{held['machine']['torch']}. `benchmarks/text.py`"
+    )
+    return "\n\n".join([*blocks, said])
+
+
+def text_winners(root: Path) -> str:
+    """Who has the highest mean on each learner, at each number of texts per class, and the best real samples."""
+    path = root / "results" / "text.json"
+    if not path.exists():
+        return "Nothing has been measured yet."
+    lines = []
+    for part in json.loads(path.read_text(encoding="utf-8"))["parts"]:
+        best = []
+        for learner in ("linear-model", "mlp", "tfidf"):
+            rows = [row for row in part["rows"] if learner in row["scores"]]
+            made = max((r for r in rows if _is_made(r)), key=lambda r: r["scores"][learner]["mean"])
+            real = max((r for r in rows if not _is_made(r)), key=lambda r: r["scores"][learner]["mean"])
+            best.append(f"{learner}: {_in_words(made, learner)}, and {_in_words(real, learner)}")
+        lines.append(f"- **{part['ipc']} per class.** {'; '.join(best)}.")
+    return "\n".join(["Highest means of a distilled set, and of a set of real texts:", "", *lines])
+
+
+def _is_made(row: Mapping[str, Any]) -> bool:
+    return str(row["row"]).startswith(("dm", "kip", "frepo"))
+
+
+def _in_words(row: Mapping[str, Any], learner: str) -> str:
+    return f"{100 * row['scores'][learner]['mean']:.1f} % by {row['row']} ({row['bytes']:,.0f} bytes)"
+
+
+def _block(part: Mapping[str, Any], full: Mapping[str, float]) -> str:
+    learners = [name for name in _READS if any(name in row["scores"] for row in part["rows"])]
+    head: list[object] = ["set", "bytes", *(f"{name} ({_READS[name]})" for name in learners)]
+    rows: list[list[object]] = [
+        [
+            row["row"], f"{row['bytes']:,.0f}",
+            *(interval(row["scores"][n], 100, ".1f") if n in row["scores"] else "" for n in learners),
+        ]
+        for row in part["rows"]
+    ]  # fmt: skip
+    rows.append(["all data", "", *(f"{100 * full[n]:.1f}" for n in learners)])
+    pairs = "; ".join(
+        f"{p['row']} minus {p['other']} on {p['learner']}: {interval(p['difference'], 100, '+.1f')}"
+        for p in part["pairs"]
+        if p["row"] == "kip, text in the loop" and "in the bytes of kip" in p["other"]
+    )
+    return f"**{part['ipc']} per class**\n\n{table(head, rows)}\n\nBy set, in points: {pairs}."
