@@ -103,7 +103,7 @@ def test_the_hopeless_are_dropped_and_get_no_more_students(
     search = RealSetSearch(where=where, space=replace(space_of(where), selections=("random",), screened=None))
 
     class Students:
-        def student_scores(self, pairs: Any, students: Any) -> torch.Tensor:
+        def student_scores(self, pairs: Any, students: Any, texts: Any = ()) -> torch.Tensor:
             return torch.full((len(students), 50), len(pairs[0][0]) / 100) + torch.arange(50) / 1e6
 
     search.__dict__["probe"] = Students()
