@@ -47,8 +47,8 @@ def poisoning(root: Path) -> str:
         "of a data set and method; the clean sets are of the same pictures without it. "
         f"{s['trusted']:,} trusted pictures are others. AUC within data set and method, with 95 % bootstrap intervals "
         f"over sets; the trigger works in {sets['working']} sets, where {100 * s['works']:.0f} % of the stamped test "
-        f"pictures of other classes or more become the target. {sets['without a stamp']} of the poisoned sets are real "
-        "samples without a stamped one among them. Thresholds are the largest scores of "
+        f"pictures of other classes or more become the target. Of the poisoned sets of real samples, "
+        f"{sets['without a stamp']} hold no stamped one. Thresholds are the largest scores of "
         f"{clean_digits['n']} clean sets of {clean_digits['data']}, rounded up. {held['machine']['processor']}, torch "
         f"{held['machine']['torch']}, {seconds}. `benchmarks/trust/poisoning.py`"
     )
