@@ -42,7 +42,8 @@ def write(path: Path, value: Any) -> Path:
 def test_a_set_and_its_scorecard(tmp_path: Path, digits: Gallery) -> None:
     path = save(tmp_path / "digits.safetensors", digits)
     write(tmp_path / "digits.scorecard.json", scorecard())
-    for given in ([tmp_path], [path, tmp_path / "digits.scorecard.json"], [tmp_path / "digits.scorecard.json", path]):
+    beside = tmp_path / "digits.scorecard.json"
+    for given in ([tmp_path], [path], [path, beside], [beside, path]):
         (entry,) = collect(given)
         assert entry.name == "digits"
         assert entry.card == card()

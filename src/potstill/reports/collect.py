@@ -245,19 +245,24 @@ def _named(row: Mapping[str, Any]) -> bool:
     return isinstance(method, str) and isinstance(ipc, int | float)
 
 
+_RESULTS = ("scorecard", "study", "audit")
+"""Results that lie beside a set as ``SET.NAME.json``."""
+
+
 def _files(path: Path) -> list[Path]:
-    """Return the result files in ``path``, or the single file it is."""
+    """Return the result files in ``path``, or the single file it is, of a set with the results beside it."""
     if not path.is_dir():
         if not path.exists():
             raise PotstillError(f"{path}: no such file or folder; check the path")
-        return [path]
+        beside = [path.with_suffix(f".{kind}.json") for kind in _RESULTS] if path.suffix == ".safetensors" else []
+        return [path, *(result for result in beside if result.is_file())]
     found = [p for p in sorted(path.rglob("*")) if p.is_file() and not p.name.startswith(".")]
     kept = [
         p
         for p in found
         if p.suffix == ".safetensors"
         or p.name == "leaderboard.json"
-        or p.name.endswith(("scorecard.json", "study.json", "audit.json"))
+        or p.name.endswith(tuple(f"{kind}.json" for kind in _RESULTS))
     ]
     if not kept:
         raise PotstillError(
