@@ -79,6 +79,7 @@ def test_a_folder_by_class_in_several_encodings(tmp_path):
     (tmp_path / "cooking" / "98.txt").write_bytes("crème brûlée with sugar".encode("cp1252"))
     (tmp_path / "cooking" / "99.txt").write_text("soup in sixteen bits", encoding="utf-16")
     (tmp_path / "sailing" / "97.txt").write_text(" \n", encoding="utf-8")
+    (tmp_path / "sailing" / "._97.txt").write_text("left by another system", encoding="utf-8")
     (tmp_path / "sailing" / "96.txt").write_text("wind " * 5000, encoding="utf-8")
     s = load(str(tmp_path), test_fraction=0)
     assert len(s.train) == 27
@@ -86,6 +87,7 @@ def test_a_folder_by_class_in_several_encodings(tmp_path):
     assert s.train.names[0] == "cooking/00.txt"
     said = " ".join(s.notes)
     assert "1 as cp1252, 1 as utf-16" in said
+    assert "skipped as hidden or the system's own: hidden texts" in said
     assert "1 of 28 texts are empty and were left out" in said
     assert "1 texts have more than 20,000 characters" in said
     refuse(str(tmp_path), "the folders name the classes", text="body")

@@ -46,9 +46,9 @@ def _hidden_folders(base: Path) -> list[str]:
     return [p.name for p in base.iterdir() if p.is_dir() and not _shown(p.name)]
 
 
-def _pictures(base: Path, skipped: Counter[str], suffixes: Collection[str] = SUFFIXES) -> tuple[list[str], int]:
+def _list_files(base: Path, skipped: Counter[str], suffixes: Collection[str], noun: str) -> tuple[list[str], int]:
     """List files with these suffixes below ``base``, relative to it and sorted, and count the other files."""
-    images: list[str] = []
+    paths: list[str] = []
     others = 0
     visited: set[str] = set()
     for at, below, files in os.walk(base, followlinks=True):
@@ -61,14 +61,14 @@ def _pictures(base: Path, skipped: Counter[str], suffixes: Collection[str] = SUF
         below[:] = sorted(d for d in below if _shown(d))
         inner = os.path.relpath(at, base)
         for file in files:
-            is_picture = os.path.splitext(file)[1].lower() in suffixes
+            wanted = os.path.splitext(file)[1].lower() in suffixes
             if _shown(file):
-                if is_picture:
-                    images.append(file if inner == os.curdir else os.path.join(inner, file))
-                others += not is_picture
-            elif is_picture or not file.startswith("."):  # a .DS_Store is not worth a word
-                skipped["hidden pictures" if is_picture else file] += 1
-    return sorted(images, key=lambda name: name.split(os.sep)), others
+                if wanted:
+                    paths.append(file if inner == os.curdir else os.path.join(inner, file))
+                others += not wanted
+            elif wanted or not file.startswith("."):  # a .DS_Store is not worth a word
+                skipped[f"hidden {noun}" if wanted else file] += 1
+    return sorted(paths, key=lambda name: name.split(os.sep)), others
 
 
 def _skipped_note(name: str, skipped: Counter[str]) -> list[str]:
@@ -143,7 +143,7 @@ class FolderListing:
 
 
 def list_folder(root: Path, suffixes: Collection[str] = SUFFIXES, noun: str = "pictures") -> FolderListing:
-    """List the images of a folder in image-folder layout; class names are folder names.
+    """List the files of a folder with one folder for each class; class names are folder names.
 
     Hidden files and folders, those of systems and thumbnails (`_SYSTEM`), and files that are no pictures (by suffix)
     are not looked at, which is noted. Links are followed.
@@ -165,7 +165,7 @@ def list_folder(root: Path, suffixes: Collection[str] = SUFFIXES, noun: str = "p
     each = f"put each {noun.removesuffix('s')} in a folder named after its class"
     layout = f"{each}: {root}/CLASS/{example} or {root}/train/CLASS/{example}"
     if not folders:
-        loose, _ = _pictures(root, Counter(), suffixes)
+        loose, _ = _list_files(root, Counter(), suffixes, noun)
         what = f"{len(loose)} {noun}, but no class folders" if loose else f"no class folders and no {noun}"
         raise PotstillError(f"{root}: there are {what}; {layout}")
     if len(folders) == 1:
@@ -186,7 +186,7 @@ def list_folder(root: Path, suffixes: Collection[str] = SUFFIXES, noun: str = "p
                     "Unicode; they are read as one class"
                 )
             for folder in several:
-                found, ignored = _pictures(folder, skipped, suffixes)
+                found, ignored = _list_files(folder, skipped, suffixes, noun)
                 others += ignored
                 if not found:
                     raise PotstillError(f"{folder}: this class folder has no {noun}; add some or remove the folder")

@@ -10,53 +10,33 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor
 
 from potstill._util.progress import ProgressReporter
 from potstill._util.time_limit import TimeLimit
 from potstill.codecs import (
-    Exact,
-    Uniform,
-    compress_encoded,
-    encode_ints,
-    encoded_bytes,
-    estimate_bytes,
     format_codec,
-    label_bytes,
 )
 from potstill.core import (
-    Codec,
-    ContextCodec,
     Method,
     Problem,
     Result,
     Selection,
-    Source,
     StepCost,
-    Synthetic,
     label_mode,
 )
-from potstill.core.nested import named_tensors, single_tensor, zeros_like_spec
+from potstill.core.nested import named_tensors, zeros_like_spec
 from potstill.dataset_file import pack_state
-from potstill.dataset_file.payload_io import SHARED, compress_parts, encode_inputs, encode_targets
 from potstill.dataset_file.text_io import (
     charged_bytes,
-    encode_texts,
-    encoder_tensors,
-    has_texts,
-    texts_at,
-    writes_texts,
 )
-from potstill.dataset_file.validate import WHITENING
 from potstill.errors import PotstillError
 from potstill.evaluation.model_baseline import MODEL
 from potstill.execution import Executor, Serial, choose_executor, resolve_executor
 from potstill.execution.memory import peak_memory, resident_memory, return_freed_memory
 from potstill.execution.peak import MemoryEstimate, MemoryInputs, PartMemory, predict_memory
 from potstill.execution.step_memory import measure_part, peak_bytes, tensor_bytes
-from potstill.parametrize.nearest_text import NearestText
-from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.planning.estimates import Estimates, ModelForecast, forecast_model
+from potstill.planning.set_bytes import count_bytes, stored_tensors
 from potstill.planning.step_timing import StepTiming, estimate_step_seconds, summarize_timing, time_steps
 from potstill.pretraining import estimate_time, required_assets
 from potstill.rng import generator
@@ -65,12 +45,8 @@ from potstill.runs.fill import resolve_for_plan
 from potstill.runs.resolve import ResolvedRun
 from potstill.runs.runner import asset_context
 from potstill.runs.spec import RunLimits, RunSpec
-from potstill.tasks import Classification, get_targets, is_ragged
 
 __all__ = ["ModelForecast", "Passes", "Plan", "RequiredAsset", "StepTiming", "plan", "with_placeholders"]
-
-_MOST_CODED = 1 << 24
-"""Values of a selection up to which a plan codes them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -316,7 +292,7 @@ def _inspect_first_state(
     sizes = problem.counts if isinstance(result, Selection) else problem.sizes
     n = sum(sizes)
     inputs = named_tensors(zeros_like_spec(problem.train.input, n, "meta"))
-    labels, payload = _stored(run, result, n)
+    labels, payload = stored_tensors(run, result, n)
     if soft:
         labels = torch.empty((n, problem.num_classes), device="meta")
     parts = method.step_costs(problem, state)
@@ -340,9 +316,9 @@ def _inspect_first_state(
             ),
         )  # fmt: skip
     return _FirstState(
-        sizes=sizes, bytes=_bytes(run, result, n, labels, payload), horizon=horizon, steps=steps, networks=networks,
-        passes=None if parts is None else tuple(_passes(part) for part in parts if part.samples), counts=counts,
-        rough=rough,
+        sizes=sizes, bytes=count_bytes(run, result, n, labels, payload), horizon=horizon, steps=steps,
+        networks=networks, counts=counts, rough=rough,
+        passes=None if parts is None else tuple(_passes(part) for part in parts if part.samples),
     )  # fmt: skip
 
 
@@ -391,82 +367,6 @@ def _training(
         # What it makes stands among the assets already.
         walked.append(PartMemory(name=f"training of {needed.name}", each=peak_bytes(trial)[0], fixed=0, at_once=1))
     return walked
-
-
-def _stored(run: ResolvedRun, result: Result, n: int) -> tuple[Tensor, Mapping[str, Tensor]]:
-    """Labels and payload as the file will have them."""
-    train = run.problem.train
-    if isinstance(result, Selection):
-        return get_targets(train)[result.index.cpu()] if result.soft_labels is None else result.soft_labels, {}
-    # Inputs of one tensor decode to themselves; those with names are counted part by part, as a payload is.
-    pixels = getattr(run.method, "parametrization", "pixels") == "pixels" and not train.input.parts
-    if isinstance(rounding := run.problem.parametrization, QuantizationAware):
-        return result.labels, rounding.quantized_payload(result.payload)
-    return result.labels, {} if pixels else result.payload
-
-
-def _bytes(run: ResolvedRun, result: Result, n: int, labels: Tensor, payload: Mapping[str, Tensor]) -> dict[str, int]:
-    """Return the bytes of the file's tensors; at 8 bits where the codec is chosen at the end.
-
-    Of a selection they are those of its streams. Of a synthetic set they are those of its codes packed, which are the
-    most: how well these will be coded is not known before the set is there.
-    """
-    train, classified = run.problem.train, isinstance(run.problem.task, Classification)
-    store, k = run.codec or Uniform(bits=8), run.problem.num_classes
-    sizes = {"inputs": 0, "decoder": 0}
-    index = _text_index(run, result, payload)
-    for name, tensor in payload.items() if index is None else ():
-        floating = tensor.is_floating_point()
-        size = estimate_bytes(store, tuple(tensor.shape), tensor) if floating else encoded_bytes(encode_ints(tensor))
-        sizes["decoder" if name.startswith(SHARED) else "inputs"] += size
-    coded = train.input.parts or n * train.input.num_values <= _MOST_CODED
-    if index is not None:
-        texts = encode_texts(texts_at(train, index))
-        sizes["captions"] = sum(map(encoded_bytes, compress_parts(texts, labels.cpu()).values()))
-    elif isinstance(result, Selection) and not isinstance(store, ContextCodec) and coded:
-        packed = encode_inputs(train.raw(result.index.cpu()), train.input, store, train.normalization)[0]
-        sizes["inputs"] = sum(map(encoded_bytes, compress_parts(packed, labels.cpu()).values()))
-    elif not payload:
-        sizes["inputs"] = estimate_bytes(store, (n, *train.input.shape), _like(train, result, store))
-    if classified and labels.is_floating_point():
-        sizes["labels"] = label_bytes(
-            n, k, store.label_bits, scores=isinstance(result, Synthetic) and result.centred_labels
-        )
-    else:
-        ragged = is_ragged(run.problem.task)
-        targets = encode_targets(labels.cpu(), k if classified else None, store, ragged=ragged)
-        sizes["labels"] = sum(map(encoded_bytes, compress_parts(targets, labels.cpu()).values()))
-    if run.max_bytes is not None and not payload and isinstance(result, Synthetic):
-        sizes["inputs"] = min(sizes["inputs"], run.max_bytes - sizes["decoder"] - sizes["labels"])
-    if isinstance(result, Selection) and not has_texts(train) and len(getattr(train, "texts", ())):
-        texts = encode_texts(texts_at(train, result.index))
-        sizes["captions"] = sum(map(encoded_bytes, compress_parts(texts, labels).values()))
-    if isinstance(result, Selection):
-        sizes["index"] = encoded_bytes(compress_encoded(encode_ints(result.index.cpu())))
-        if result.weights is not None:
-            sizes["weights"] = result.weights.numel() * 4
-    elif result.extra_parameters:
-        sizes["learned"] = sum(4 * t.numel() for t in result.extra_parameters.values())
-    if encoder := encoder_tensors(getattr(train, "encoder", None)):
-        sizes["encoder"] = sum(t.numel() * t.element_size() for t in encoder.values())
-    if (w := train.normalization.whitening) is not None:
-        sizes["whitening"] = sum(getattr(w, n).numel() * 4 for n in WHITENING)
-    return sizes | {"total": sum(sizes.values())}
-
-
-def _text_index(run: ResolvedRun, result: Result, payload: Mapping[str, Tensor]) -> Tensor | None:
-    """Return the training texts that the file will hold; ``None``: numbers."""
-    if isinstance(result, Selection):
-        return result.index.cpu() if run.codec is not None and writes_texts(run.problem.train, run.codec) else None
-    decoder = run.problem.parametrization
-    return decoder.nearest(payload).cpu() if isinstance(decoder, NearestText) else None
-
-
-def _like(train: Source, result: Result, store: Codec) -> Tensor | None:
-    """Samples such as the set will have, for stores whose bytes depend on the values."""
-    if isinstance(result, Selection):
-        return single_tensor(train.raw(result.index[:4096]), "a plan")
-    return None if isinstance(store, Exact) else single_tensor(train.raw(torch.arange(min(len(train), 256))), "a plan")
 
 
 def _moving(problem: Problem, result: Result) -> tuple[int, int]:
