@@ -129,9 +129,9 @@ def test_names() -> None:
     ("spelled", "message"),
     [
         ("flat", "unknown regularizer 'flat'|no regularizer 'flat'"),
-        ("curvature:radius=1", "has no setting 'radius'; it has weight, h"),
-        ("none:h=1", "has no setting 'h'; it has none"),
-        ("curvature:h=wide", "h must be a number, not 'wide'"),
+        ("curvature:radius=1", "unknown setting 'radius'; known: h, weight"),
+        ("none:h=1", "regularizer none has no settings, but 'h=1' was given"),
+        ("curvature:h=wide", "h must be float, not 'wide'"),
         ("curvature:weight=0", "weight and h must be above 0"),
     ],
 )

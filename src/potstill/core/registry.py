@@ -29,6 +29,7 @@ __all__ = [
     "preset_fields",
     "resolve",
     "targets",
+    "with_settings",
 ]
 
 Group = Literal[
@@ -191,24 +192,37 @@ def create(group: Group, spelled: str) -> Any:
         PotstillError: no such name, no such setting, or a value of another type.
     """
     name, _, settings = spelled.partition(":")
-    make: Callable[..., Any] = resolve(group, name)
+    return with_settings(f"{group[:-1]} {name}", resolve(group, name), settings)
+
+
+def with_settings(what: str, make: Callable[..., Any], settings: str) -> Any:
+    """Return a dataclass made with settings such as ``factor=3,width=2``; values are read as the type of the default.
+
+    Args:
+        what: what it is, in messages.
+        make: the dataclass, or a function without settings.
+        settings: the text; empty: none.
+
+    Raises:
+        PotstillError: no such setting, or a value of another type.
+    """
     if not settings:
         return make()
     defaults = _defaults(make)
     if defaults is None:
-        raise PotstillError(f"{group[:-1]} {name} has no settings, but {settings!r} was given; leave it out")
+        raise PotstillError(f"{what} has no settings, but {settings!r} was given; leave it out")
     values: dict[str, Any] = {}
     for setting in settings.split(","):
         key, equals, text = setting.partition("=")
         if key not in defaults:
-            raise PotstillError(f"{group[:-1]} {name}: {unknown_name('setting', key, defaults)}")
+            raise PotstillError(f"{what}: {unknown_name('setting', key, defaults)}")
         kind = type(defaults[key])
         try:
             values[key] = {"True": True, "False": False}[text.capitalize()] if kind is bool else kind(text)
         except (ValueError, KeyError) as error:
-            raise PotstillError(f"{group[:-1]} {name}: {key} must be {kind.__name__}, not {text!r}") from error
+            raise PotstillError(f"{what}: {key} must be {kind.__name__}, not {text!r}") from error
         if not equals:
-            raise PotstillError(f"{group[:-1]} {name}: write {key}=VALUE, not {setting!r}")
+            raise PotstillError(f"{what}: write {key}=VALUE, not {setting!r}")
     return make(**values)
 
 

@@ -1,16 +1,18 @@
 """Regularizer of a method's objective, by name: ``none``, ``curvature:weight=1,h=3``."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 from potstill.core import Method, Problem
+from potstill.core.registry import with_settings
 from potstill.errors import PotstillError, unknown_name
 from potstill.functional.curvature import Curvature
 from potstill.methods.engine import EngineMethod, regularizer_obstacle
 
 __all__ = ["add_regularizer", "parse_regularizer"]
 
-_NAMES = ("none", "curvature")
+_NAMES: Mapping[str, Callable[..., Curvature | None]] = {"none": lambda: None, "curvature": Curvature}
 
 
 def parse_regularizer(spelled: str | None) -> Curvature | None:
@@ -21,23 +23,9 @@ def parse_regularizer(spelled: str | None) -> Curvature | None:
     """
     name, _, settings = ("none" if spelled is None else spelled).partition(":")
     if name not in _NAMES:
-        raise unknown_name("regularizer", name, _NAMES)
-    known = () if name == "none" else tuple(field.name for field in dataclasses.fields(Curvature))
-    values: dict[str, float] = {}
-    for setting in settings.split(",") if settings else ():
-        key, _, text = setting.partition("=")
-        if key not in known:
-            raise PotstillError(f"regularizer {name} has no setting {key!r}; it has {', '.join(known) or 'none'}")
-        try:
-            values[key] = float(text)
-        except ValueError:
-            raise PotstillError(
-                f"regularizer {name}: {key} must be a number, not {text!r}; write {key}=NUMBER"
-            ) from None
-    if name == "none":
-        return None
+        raise unknown_name("regularizer", name, list(_NAMES))
     try:
-        return Curvature(**values)
+        return cast("Curvature | None", with_settings(f"regularizer {name}", _NAMES[name], settings))
     except ValueError as error:
         raise PotstillError(f"regularizer {name}: {error}; change them") from None
 
