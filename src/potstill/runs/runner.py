@@ -57,7 +57,6 @@ from potstill.runs.real_texts import nearest_text_contents, selected_contents
 from potstill.runs.resolve import ResolvedRun, run_identity
 from potstill.runs.snapshots import SnapshotRecorder
 from potstill.runs.spec import RunIO, RunLimits
-from potstill.tasks import get_targets
 
 __all__ = ["asset_context", "execute"]
 
