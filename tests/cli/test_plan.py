@@ -303,3 +303,20 @@ def test_the_first_step_alone_counts_as_the_mean_of_a_round():
     parts = [StepCost(what="real", ready=lambda n: lambda: None, samples=800, size=80, real=True, every=8)]
     assert mean_step_share(parts) == 1 / 8
     assert mean_step_share(None) == 1.0
+
+
+@pytest.mark.parametrize("method", ["dm", "random"])
+def test_the_parts_of_the_bytes_that_are_shown_add_up(method, tmp_path, capsys):
+    """The encoder of texts is most of a small set of them, and was not named."""
+    subjects = {"birds": "wing nest egg feather", "ships": "sail mast deck harbour"}
+    words = [(f"{w} {i}", name) for name, text in subjects.items() for i in range(20) for w in text.split()]
+    (tmp_path / "texts.csv").write_text("text,label\n" + "".join(f"the {w} of it,{c}\n" for w, c in words))
+    command = [
+        "plan", str(tmp_path / "texts.csv"), "--text", "text", "--label", "label", "--ipc", "2", "--method", method
+    ]  # fmt: skip
+    assert main([*command, "--profile-steps", "0", "--quiet"]) == 0
+    (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("the set:")]
+    total, parts = re.search(r"([\d,]+) bytes.*\((.*)\)$", line).groups()
+    sizes = dict(re.fullmatch(r"([\d,]+) of (.*)", part).groups()[::-1] for part in parts.split(", "))
+    assert sum(int(n.replace(",", "")) for n in sizes.values()) == int(total.replace(",", ""))
+    assert {"the encoder of texts", "labels", "inputs" if method == "dm" else "texts"} <= set(sizes)

@@ -122,7 +122,6 @@ def plan_blocks(plan: "PlanResult", time_limit: float | None, details: bool = Fa
     low, high = plan.per_class
     per_class = f", {low:,} of each class" if low == high else f", {low:,} to {high:,} of each class"
     classes = f" in {plan.classes:,} classes" if plan.classes else ""
-    size = plan.bytes
     lines: list[Block] = [
         _total(plan, time_limit),
         _peak(plan),
@@ -130,8 +129,7 @@ def plan_blocks(plan: "PlanResult", time_limit: float | None, details: bool = Fa
         f"{plan.method} over {plan.parametrization} in {plan.network}; labels {plan.labels}, augmentation "
         f"{plan.augment}, on {plan.device}",
         f"real data: {count_inputs(plan.samples, plan.kind, plan.shape)}{classes}",
-        f"the set: {made}{per_class if plan.classes else ''}; {_stored(plan)} "
-        f"({size['inputs']:,} of inputs, {size['labels']:,} of labels, {size['decoder']:,} of a decoder)",
+        f"the set: {made}{per_class if plan.classes else ''}; {_stored(plan)} ({_parts(plan.bytes)})",
         _steps(plan, time_limit),
         *_networks(plan),
     ]
@@ -161,6 +159,18 @@ def _stored(plan: "PlanResult") -> str:
     if plan.codec == "auto":
         return f"at most about {total:,} bytes, as how many bits a value needs is found when it is there"
     return f"{total:,} bytes stored as {plan.codec}"
+
+
+def _parts(size: Mapping[str, int]) -> str:
+    """Return what the bytes are of; together they are the total."""
+    nouns = {
+        "inputs": "inputs", "captions": "texts", "labels": "labels", "decoder": "a decoder", "index": "places",
+        "weights": "weights", "learned": "learned values", "encoder": "the encoder of texts", "whitening": "whitening",
+    }  # fmt: skip
+    known = {noun: size.get(name, 0) for name, noun in nouns.items()}
+    rest = size["total"] - sum(known.values())
+    parts = [f"{n:,} of {noun}" for noun, n in (known | {"other values": rest}).items() if n]
+    return ", ".join(parts) or "none"
 
 
 def _total(plan: "PlanResult", time_limit: float | None) -> str:
