@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         Payload,
         Release,
         SampleSum,
+        SeriesData,
         Source,
         Space,
         Splits,
@@ -51,7 +52,14 @@ if TYPE_CHECKING:
         Regularizer,
         TargetMovingAugmentation,
     )  # fmt: skip
-    from potstill.core.problem import Budget, ClassSeparable, Parametrization, Problem, RequiresAssets
+    from potstill.core.problem import (
+        Budget,
+        ClassSeparable,
+        Parametrization,
+        Problem,
+        RequiresAssets,
+        TargetDecoder,
+    )  # fmt: skip
     from potstill.tasks import Metric, Task
 
 __all__ = [
@@ -60,8 +68,8 @@ __all__ = [
     "InputSpec", "Inputs", "Layered", "Method", "MethodInfo", "Metric", "Metrics", "Network", "NetworkFactory",
     "NetworkWeights", "NonNegativeInt", "Normalization", "Parametrization", "Payload", "PositiveFloat", "Preset",
     "Presets", "Problem", "Regularizer", "Release", "RequiresAssets", "Result", "SampleSum", "ScoringMethod",
-    "Selection", "Source", "Space", "Splits", "StepCost", "Synthetic", "TargetMovingAugmentation", "Task", "UnitFloat",
-    "Whitening", "label_mode",
+    "Selection", "SeriesData", "Source", "Space", "Splits", "StepCost", "Synthetic", "TargetDecoder",
+    "TargetMovingAugmentation", "Task", "UnitFloat", "Whitening", "label_mode",
 ]  # fmt: skip
 
 _MODULES = ("core.bounds", "core.data", "core.parts", "core.assets", "core.problem", "core.method", "tasks")

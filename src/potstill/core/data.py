@@ -23,6 +23,7 @@ __all__ = [
     "Payload",
     "Release",
     "SampleSum",
+    "SeriesData",
     "Source",
     "Space",
     "Splits",
@@ -131,6 +132,8 @@ class DecodeContext:
     """Class names in label order; empty for tasks without classes."""
     assets: Mapping[str, Payload] = field(default_factory=dict)
     """Tensors of each asset that the decoder uses, by asset name, on the device of the values."""
+    horizon: int = 0
+    """Values of a series that follow each window and are its targets; 0: inputs are no windows to forecast from."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -214,6 +217,20 @@ class Normalization:
         white = w and replace(w, mean=w.mean.to(device), matrix=w.matrix.to(device), inverse=w.inverse.to(device))
         parts = {name: n.to(device) for name, n in self.parts.items()}
         return Normalization(self.mean.to(device), self.std.to(device), white, parts)
+
+
+@runtime_checkable
+class SeriesData(Protocol):
+    """`Source` of windows of one series, whose points can be read in stretches."""
+
+    @property
+    def series(self) -> Float[Tensor, "T v"]:
+        """All points in data units, on the source's device."""
+        ...
+
+    def stretches(self, length: int, /) -> Int[Tensor, " m"]:
+        """Return the first points of all stretches of ``length`` points whose every window is of this source."""
+        ...
 
 
 @runtime_checkable

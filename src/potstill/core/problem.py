@@ -10,11 +10,11 @@ from jaxtyping import Int
 from torch import Generator, Tensor
 
 from potstill.core.assets import Asset
-from potstill.core.data import DecodeContext, Payload, Release, Source
+from potstill.core.data import DecodeContext, Normalization, Payload, Release, Source
 from potstill.core.parts import Augmentation, Codec, NetworkFactory, Regularizer
 from potstill.tasks import Task, get_task
 
-__all__ = ["Budget", "ClassSeparable", "Parametrization", "Problem", "RequiresAssets"]
+__all__ = ["Budget", "ClassSeparable", "Parametrization", "Problem", "RequiresAssets", "TargetDecoder"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +131,24 @@ class ClassSeparable(Protocol):
         ...
 
 
+@runtime_checkable
+class TargetDecoder(Protocol):
+    """`Parametrization` whose payload holds the targets, too, such as a series: a file has no targets beside it.
+
+    Its payload is in model space, whatever the space of the engine that optimises it.
+    """
+
+    def decode_targets(
+        self, payload: Payload, context: DecodeContext, normalization: Normalization | None, /
+    ) -> Tensor:
+        """Return the targets (n, t) in the task's units, differentiable in every floating tensor.
+
+        Args:
+            normalization: data units to the model space of the payload; ``None``: the payload is in data units.
+        """
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Problem:
     """Everything that a method receives: training data, budget and parts, on purpose without a test split."""
@@ -211,11 +229,23 @@ class Problem:
         opened = {a.name: self.assets[a.name] for a in self.decoder_assets if a.name in self.assets}
         device = self.train.device
         assets = {name: {n: t.to(device) for n, t in tensors.items()} for name, tensors in opened.items()}
-        return DecodeContext(input=self.train.input, classes=self.train.classes, assets=assets)
+        horizon = int(getattr(self.task, "horizon", 0))
+        return DecodeContext(input=self.train.input, classes=self.train.classes, assets=assets, horizon=horizon)
 
     def decode(self, payload: Payload) -> Any:
         """Return the inputs of ``payload``, classes in label order, differentiable."""
         return self.parametrization.decode(payload, self.context)
+
+    @property
+    def target_decoder(self) -> TargetDecoder | None:
+        """The parametrization where its payload holds the targets, too."""
+        part = self.parametrization
+        return part if isinstance(part, TargetDecoder) and isinstance(getattr(part, "inner", part), TargetDecoder) else None
+
+    def decode_targets(self, payload: Payload) -> Tensor | None:
+        """Return the targets that ``payload`` holds, differentiable; ``None``: it holds inputs alone."""
+        decoder = self.target_decoder
+        return None if decoder is None else decoder.decode_targets(payload, self.context, self.train.normalization)
 
     @cached_property
     def class_indices(self) -> tuple[Int[Tensor, " _"], ...]:

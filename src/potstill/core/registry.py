@@ -96,6 +96,7 @@ _PATHS: dict[Group, dict[str, str]] = {
         "hallucinator": "parametrize.hallucinator:Hallucinator", "field": "parametrize.field:Field",
         "compensators": "parametrize.compensators:Compensators", "small": "parametrize.low_resolution:LowResolution",
         "basis": "pretraining.basis:Basis", "nearest-text": "parametrize.nearest_text:NearestText",
+        "series": "parametrize.series:Series",
     },
     "protocols": {
         "potstill": "evaluation.protocols:POTSTILL", "dc": "evaluation.protocols:DC", "dsa": "evaluation.protocols:DSA",

@@ -112,6 +112,17 @@ class SeriesSource:
         columns = batch_columns(self, index, self.device)
         return Batch(self.normalization.apply(cut[:, :, :w]), cut[:, :, w:].flatten(1), columns)
 
+    def stretches(self, length: int, /) -> Int[Tensor, " m"]:
+        """Return the first points of all stretches of ``length`` points whose every window is of this source."""
+        windows = length - self.task.window - self.task.horizon + 1
+        if windows < 1:
+            return self.starts[:0]
+        taken = torch.zeros(len(self.series) + 1, dtype=torch.int64)
+        taken[self.starts + 1] = 1
+        before = taken.cumsum(0)  # windows that begin before a point
+        first = self.starts[self.starts + windows <= len(self.series)].unique()
+        return first[before[first + windows] - before[first] == windows]
+
     def subset(self, index: Int[Tensor, " m"], /) -> "SeriesSource":
         """Return the windows at ``index``, in the same series."""
         at = index.cpu()

@@ -183,7 +183,8 @@ def _payload_parts(distilled: Distilled) -> Iterator[tuple[dict[str, Any], dict[
         for prefix, decoder, items in decoder_parts(metadata["decoder"], n):
             start = f"payload/{prefix}"
             payload = {name.removeprefix(start): e for name, e in encoded.items() if name.startswith(start)}
-            yield {**decoder, "items": items}, payload
+            own = {name: value for name, value in decoder.items() if name != "targets"}  # a joined file has them beside
+            yield {**own, "items": items}, payload
         return
     if metadata["codec"].get("assets"):
         raise PotstillError("inputs that their codec decodes by an asset cannot be joined; write the set as float32")

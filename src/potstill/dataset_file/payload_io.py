@@ -6,7 +6,8 @@ parametrization decodes the payload.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -29,9 +30,10 @@ from potstill.core import (
     Normalization,
     Parametrization,
     RequiresAssets,
+    TargetDecoder,
 )
 from potstill.core.nested import OFFSETS, VALUES, concat, named_tensors, tensor_names, tree_map
-from potstill.dataset_file.metadata import has_scores, input_from_json
+from potstill.dataset_file.metadata import has_scores, input_from_json, task_from_json
 from potstill.dataset_file.shared_decoders import DecoderSource, MissingDecoder, decoder_parts, load_decoders
 from potstill.dataset_file.text_io import encode_texts, encoder_tensors, pop_encoder, pop_texts
 from potstill.dataset_file.validate import WHITENING, are_valid_offsets, check_scores, check_shapes
@@ -46,7 +48,7 @@ from potstill.tasks import is_ragged, join_targets, split_targets
 __all__ = [
     "SHARED", "bytes_by_part", "compress_parts", "decode_contents", "decode_input_tensor", "decode_inputs",
     "decode_payload", "encode_contents", "encode_input_tensor", "encode_inputs", "encode_labels", "encode_scores",
-    "encode_targets", "pop_targets", "quantizes_normalised",
+    "encode_targets", "holds_targets", "pop_targets", "quantizes_normalised",
 ]  # fmt: skip
 
 DECODED, SCORES, LABELS = "decoded", "scores", "labels"
@@ -80,7 +82,7 @@ def encode_contents(contents: Contents, schema: Schema, encoding: Encoding) -> t
         parts[PAYLOAD + name] = encoding.encoded.get(name) or _encode_tensor(tensor, codec)
     if contents.scores is not None:
         parts[SCORES] = encode_scores(contents.scores, codec)
-    else:
+    elif not holds_targets(encoding.decoder):
         classes = len(schema.classes) if schema.task is None or schema.task.name == "classification" else None
         parts |= encode_targets(contents.labels, classes, codec, ragged=is_ragged(schema.task))
     parts |= encode_texts(contents.captions)
@@ -272,6 +274,8 @@ def decode_contents(
     parts, decoded, normalised = _decode_tensors(remaining, metadata)
     index, weights = (decoded.pop(name, None) for name in ("index", "weights"))
     labels = pop_targets(decoded)
+    if labels is None and holds_targets(metadata.get("decoder")):
+        labels = _decode_targets(decoded, metadata, normalization, max_bytes)
     scores = decoded.pop(SCORES, None)
     if (scores is None) == has_scores(metadata) or (scores is not None and labels is not None):
         raise PotstillError(
@@ -368,13 +372,74 @@ def decode_payload(
     return decoded[0] if len(decoded) == 1 else concat(decoded)
 
 
+def holds_targets(described: object) -> bool:
+    """Return whether a metadata's ``decoder`` says that its payload holds the targets, too."""
+    return isinstance(described, Mapping) and described.get("targets") is True
+
+
+def _decode_targets(
+    decoded: Mapping[str, Tensor], metadata: Mapping[str, Any], normalization: Normalization, max_bytes: int
+) -> Tensor:
+    """Return the targets that the payload of a file holds.
+
+    Raises:
+        PotstillError: its decoder has none, or does not fit.
+    """
+    described, spec = metadata["decoder"], input_from_json(metadata["input"])
+    payload = {n.removeprefix(PAYLOAD): t for n, t in decoded.items() if n.startswith(PAYLOAD)}
+    _, part, _ = decoder_parts(described, 1)[0]
+    parametrization = _read_parametrization(part, spec)
+    if not isinstance(parametrization, TargetDecoder):
+        raise PotstillError(f"its decoder {part['parametrization'][:80]!r} holds no targets; get the file again")
+    stored = sum(t.numel() for t in payload.values())
+    points = stored // max(1, spec.shape[0]) + getattr(parametrization, "length", 0) * stored
+    size = 4 * points * (spec.num_values + 1)
+    if size > max_bytes:
+        raise PotstillError(
+            f"its windows may decode to {size:,} bytes, more than the {max_bytes:,} allowed; {limit_hint('set_bytes')}"
+        )
+    context, inverse = _context(spec, metadata, part, None, max_bytes), None
+    if part.get("space") == "model":
+        inverse = normalization
+    with _misfit(part["parametrization"]), torch.no_grad():
+        return parametrization.decode_targets(payload, context, inverse).float().contiguous()
+
+
 def _context(
     spec: InputSpec, metadata: Mapping[str, Any], described: Mapping[str, Any], source: DecoderSource | None,
     max_bytes: int,
 ) -> DecodeContext:  # fmt: skip
     """Return the context of one decoder, with the assets that its description names."""
     assets = load_decoders(described, source, max_bytes) if described.get("assets") else {}
-    return DecodeContext(input=spec, classes=tuple(metadata["classes"]), assets=assets)
+    horizon = getattr(task_from_json(metadata), "horizon", 0)
+    return DecodeContext(input=spec, classes=tuple(metadata["classes"]), assets=assets, horizon=horizon)
+
+
+def _read_parametrization(described: Mapping[str, Any], spec: InputSpec) -> Parametrization:
+    """Return the parametrization of a decoder.
+
+    Raises:
+        PotstillError: there is none of this name, or a setting is above the limit.
+    """
+    parametrization: Parametrization = parse_parametrization(described["parametrization"][:200], spec)
+    inner = getattr(parametrization, "inner", parametrization)
+    for setting, value in {**vars(parametrization), **vars(inner)}.items():
+        if isinstance(value, int) and value > limits().decoder_setting:
+            raise PotstillError(f"its decoder has {setting} {value:,}; {limit_hint('decoder_setting')}")
+    return parametrization
+
+
+@contextmanager
+def _misfit(name: str) -> Iterator[None]:
+    """Raise a PotstillError where a payload does not fit its decoder."""
+    try:
+        yield
+    except (RuntimeError, ValueError, KeyError, IndexError, TypeError, ZeroDivisionError, OverflowError) as error:
+        # Torch operations on a payload that was not made for them raise any of these: the file is wrong.
+        line = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise PotstillError(
+            f"its payload does not fit its decoder {name[:200]!r} ({line}); get the file again"
+        ) from error
 
 
 def _decode_part(
@@ -385,20 +450,12 @@ def _decode_part(
     name, space = described["parametrization"][:200], described.get("space")
     if space not in ("model", "data"):
         raise PotstillError("its metadata lack a valid 'decoder.space'; get the file again")
-    parametrization: Parametrization = parse_parametrization(name, spec)
+    parametrization = _read_parametrization(described, spec)
     inner = getattr(parametrization, "inner", parametrization)
-    for setting, value in {**vars(parametrization), **vars(inner)}.items():
-        if isinstance(value, int) and value > limits().decoder_setting:
-            raise PotstillError(f"its decoder has {setting} {value:,}; {limit_hint('decoder_setting')}")
     if isinstance(inner, RequiresAssets) != bool(described.get("assets")):
         raise PotstillError(f"its decoder {name!r} and the assets in its metadata do not fit; get the file again")
-    try:
-        with torch.no_grad():
-            decoded = parametrization.decode(payload, context)
-    except (RuntimeError, ValueError, KeyError, IndexError, TypeError, ZeroDivisionError, OverflowError) as error:
-        # Torch operations on a payload that was not made for them raise any of these: the file is wrong.
-        line = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise PotstillError(f"its payload does not fit its decoder {name!r} ({line}); get the file again") from error
+    with _misfit(name), torch.no_grad():
+        decoded = parametrization.decode(payload, context)
     if isinstance(decoded, Tensor) and (tuple(decoded.shape) != (n, *spec.shape) or not decoded.is_floating_point()):
         raise PotstillError(
             f"its payload decodes to {list(decoded.shape)}, but its labels and metadata say {[n, *spec.shape]}; get "

@@ -18,7 +18,18 @@ from torch import Generator, Tensor
 
 from potstill.codecs import decode, encode_ints
 from potstill.codecs.names import format_codec
-from potstill.core import Asset, Codec, DecodeContext, Encoded, Parametrization, Payload, Problem, RequiresAssets
+from potstill.core import (
+    Asset,
+    Codec,
+    DecodeContext,
+    Encoded,
+    Normalization,
+    Parametrization,
+    Payload,
+    Problem,
+    RequiresAssets,
+    TargetDecoder,
+)
 from potstill.errors import PotstillError
 
 __all__ = ["QuantizationAware", "SupportsFakeQuantize", "SupportsLearnedRanges", "SupportsRate"]
@@ -129,6 +140,13 @@ class QuantizationAware:
     def decode(self, payload: Payload, context: DecodeContext, /) -> Any:
         """Return inputs (n, *shape) from the quantized payload, differentiable by every floating tensor."""
         return self.inner.decode(self._quantized(payload), context)
+
+    def decode_targets(
+        self, payload: Payload, context: DecodeContext, normalization: Normalization | None, /
+    ) -> Tensor:
+        """Return the targets that the quantized payload holds, where ``inner`` is a `TargetDecoder`."""
+        assert isinstance(self.inner, TargetDecoder)
+        return self.inner.decode_targets(self._quantized(payload), context, normalization)
 
     def _quantized(self, payload: Payload) -> Payload:
         return {

@@ -59,7 +59,9 @@ def count_bytes(
         sizes["inputs"] = sum(map(encoded_bytes, compress_parts(packed, labels.cpu()).values()))
     elif not payload:
         sizes["inputs"] = estimate_bytes(store, (n, *train.input.shape), _like(train, result, store))
-    if classified and labels.is_floating_point():
+    if run.problem.target_decoder is not None and isinstance(result, Synthetic):
+        sizes["labels"] = 0
+    elif classified and labels.is_floating_point():
         sizes["labels"] = label_bytes(
             n, k, store.label_bits, scores=isinstance(result, Synthetic) and result.centred_labels
         )

@@ -29,7 +29,18 @@ from potstill.codecs import (
 from potstill.codecs import parse_codec as stored_by
 from potstill.codecs.size_estimate import PlannedBits
 from potstill.codecs.texts import Texts
-from potstill.core import Budget, Codec, ContextCodec, Inputs, InputSpec, MethodInfo, Parametrization, Problem, Source
+from potstill.core import (
+    Budget,
+    Codec,
+    ContextCodec,
+    Inputs,
+    InputSpec,
+    MethodInfo,
+    Parametrization,
+    Problem,
+    Source,
+    TargetDecoder,
+)
 from potstill.core.nested import OFFSETS, VALUES, iter_batches, named_tensors, ragged_lengths, zeros_like_spec
 from potstill.dataset_file import Distilled
 from potstill.dataset_file.text_io import charged_bytes, has_texts, writes_texts
@@ -166,7 +177,8 @@ def allocate_budget(
     held = {name: x for name, x in named_tensors(sample).items() if kinds.get(name) in alike}
     seen = held.get("")
     coded_texts = writes_texts(train, store)
-    labels = _target_bytes(train, store.label_bits if soft else None, scores)
+    holds_targets = isinstance(decoder, TargetDecoder) and not info.is_selection
+    labels = _no_bytes if holds_targets else _target_bytes(train, store.label_bits if soft else None, scores)
     whole = _whole_bytes(train, store)
 
     def values(n: int) -> int:
@@ -219,7 +231,7 @@ def allocate_budget(
             return counts, tuple(count * one for count in counts)
         return (max(1, each),) * k, (each * one,) * k
     bits_of_one = bits_per_value(store, (64, one) if spec.parts else (64, *spec.shape), seen)
-    known = decoder.bounded and most <= MOST_FILLED and not problem.decoder_assets
+    known = (decoder.bounded or holds_targets) and most <= MOST_FILLED and not problem.decoder_assets
 
     def spent(numbers: tuple[int, ...], exact: bool) -> int:
         """Bytes of a set of so many numbers of each class; 0 where they are too few for one input."""

@@ -85,6 +85,8 @@ def can_fill(run: ResolvedRun, limits: RunLimits) -> bool:
     and what is too large at its end can be made smaller."""
     if run.max_bytes is None or run.max_bytes > MOST_FILLED or run.method.info.is_selection or not _repair(run):
         return False
+    if run.problem.target_decoder is not None:
+        return False  # points are counted as packed, and few are the rule
     if run.class_shards is not None or run.scores is not None or run.provided_assets or run.initial is not None:
         return False
     steps = [n for n in (limits.steps, getattr(run.method, "iterations", 0)) if n is not None]

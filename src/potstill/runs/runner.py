@@ -384,7 +384,9 @@ class _SetBuilder:
             decoder = {"parametrization": spelled, "space": "model"}
             return {"inputs": decode(refined)}, Encoding(encoded={"inputs": refined}, decoder=decoder)
         payload = {n: t.detach().cpu() for n, t in result.payload.items()}
-        decoder = {"parametrization": spelled, "space": result.space}
+        decoder: dict[str, Any] = {"parametrization": spelled, "space": result.space}
+        if self.problem.target_decoder is not None:
+            decoder["targets"] = True
         if isinstance(rounding, QuantizationAware):
             encoded = rounding.encode_payload(payload)
             return rounding.quantized_payload(payload), Encoding(encoded=encoded, decoder=decoder)

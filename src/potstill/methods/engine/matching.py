@@ -100,7 +100,7 @@ class MatchingEngine:
 
     def init(self, problem: Problem, rng: Generator) -> MatchingState:
         seed = draw_seed(rng) if self.init_from_first_network and self.initial == "k-means" else None
-        x, y = initial_samples(problem, self.initial, rng, self.space, seed)
+        x, y = self._initial_samples(problem, rng, seed)
         encoded = problem.parametrization.encode(x, problem, rng)
         first = {f"payload/{n}": t for n, t in encoded.items()} | dict(self.extra_parameters)
         first |= {n: t.to(device_of(x)) for n, t in self._initial_labels(problem, x, y).items()}
@@ -109,7 +109,15 @@ class MatchingEngine:
         state = self.networks.init_state(problem, state, rng, seed)
         return replace(state, memory={**state.memory, **self.objective.init_memory(problem, rng)})
 
+    def _initial_samples(self, problem: Problem, rng: Generator, seed: int | None) -> tuple[Inputs, Tensor | None]:
+        if problem.target_decoder is None:
+            return initial_samples(problem, self.initial, rng, self.space, seed)
+        shape = (sum(problem.sizes), *problem.train.input.shape)  # it draws its stretches itself
+        return torch.zeros(shape, device=problem.train.device), None
+
     def _initial_labels(self, problem: Problem, x: Inputs, y: Tensor | None) -> dict[str, Tensor]:
+        if problem.target_decoder is not None:
+            return {}
         if self.labels == "scores" and (y is None or y.is_floating_point()):
             return {SCORES: initial_scores(problem) if y is None else y}
         if y is not None:
@@ -146,7 +154,8 @@ class MatchingEngine:
         values = param_values(replace(state.params, value=stored), self._param_groups(state, False))
         extra = {n: t for n, t in values.items() if not n.startswith(("payload/", "labels/"))}
         return Synthetic(
-            payload=strip_prefix("payload/", values), space=self.space, labels=_targets(problem, values),
+            payload=strip_prefix("payload/", values), labels=_targets(problem, values),
+            space=self.space if problem.target_decoder is None else "model",
             centred_labels=SCORES in values and has_classes(problem), extra_parameters=self.export_learned(extra),
         )  # fmt: skip
 
@@ -249,18 +258,21 @@ def decode_inputs(problem: Problem, params: ParamState, space: Space) -> tuple[A
 
 
 def _targets(problem: Problem, values: Mapping[str, Tensor]) -> Tensor:
-    rows = learned_label_rows(values)
+    rows = learned_label_rows(problem, values)
     return values.get(TARGETS, hard_labels(problem)) if rows is None else rows
 
 
-def learned_label_rows(values: Mapping[str, Tensor]) -> Tensor | None:
-    """Return the rows of learned labels, differentiable; ``None`` where labels are not learned."""
+def learned_label_rows(problem: Problem, values: Mapping[str, Tensor]) -> Tensor | None:
+    """Return the rows of learned labels, or the targets that the payload holds, differentiable; ``None`` where neither
+    is learned."""
+    if problem.target_decoder is not None:
+        return problem.decode_targets(strip_prefix("payload/", values))
     return values[LOGITS].softmax(1) if LOGITS in values else values.get(SCORES)
 
 
 def _normalize(problem: Problem, decoded: Inputs, space: Space) -> Inputs:
     normalization: Normalization = problem.train.normalization
-    return normalization.apply(decoded) if space == "data" else decoded
+    return normalization.apply(decoded) if space == "data" and problem.target_decoder is None else decoded
 
 
 def apply_update(
@@ -289,7 +301,7 @@ def apply_update(
         }  # fmt: skip
         payload = strip_prefix("payload/", {**values, **moving})
         view = named_inputs(_normalize(problem, problem.decode(payload), space))
-        if (rows := learned_label_rows(moving)) is not None:
+        if (rows := learned_label_rows(problem, {**values, **moving})) is not None:
             view["labels"] = rows
     extra = {n: t for n, t in values.items() if not n.startswith(("payload/", "labels/")) or n == TARGETS}
     loss, view_grads = objective({n: t.detach() for n, t in view.items()} | extra)

@@ -244,6 +244,8 @@ class ImplicitRidge(JointObjective[ImplicitBlock]):
         n = len(next(iter(view.values())))
         if learned := sorted({LOGITS, SCORES} & held.keys()):
             view["labels"] = torch.zeros_like(held[learned[0]])
+        elif (targets := problem.decode_targets(strip_prefix("payload/", held))) is not None:
+            view["labels"] = targets.detach()
         view |= {name: held[name] for name in (TARGETS, TEMPERATURE) if name in held}
 
         def full_step(_: int) -> Callable[[], object]:

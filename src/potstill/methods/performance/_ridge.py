@@ -184,6 +184,8 @@ class KernelRidge(JointObjective[Block]):
         n = len(next(iter(view.values())))
         if learned := sorted({LOGITS, SCORES} & held.keys()):
             view["labels"] = torch.zeros_like(held[learned[0]])
+        elif (targets := problem.decode_targets(strip_prefix("payload/", held))) is not None:
+            view["labels"] = targets.detach()
         view |= {name: held[name] for name in (TARGETS, TEMPERATURE) if name in held}
 
         def real(_: int) -> Callable[[], Block]:
@@ -265,6 +267,8 @@ def decode_set(problem: Problem, state: MatchingState, rules: ParamGroups) -> tu
     known = param_values(state.params, rules)
     with torch.no_grad():
         x: Inputs = problem.decode(strip_prefix("payload/", known))
+        if (y := problem.decode_targets(strip_prefix("payload/", known))) is not None:
+            return x, standardize_targets(problem, y)
     if SCORES in known:
         return x, known[SCORES].double() if has_classes(problem) else standardize_targets(problem, known[SCORES])
     rows = known[LOGITS].softmax(1) if LOGITS in known else known.get(TARGETS, hard_labels(problem))
