@@ -8,7 +8,7 @@ deviations of the training part, and the learner fits what they differ from the 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias, final
+from typing import Literal, Protocol, TypeAlias, final
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,7 @@ from potstill.data.real_data import RealData
 from potstill.functional.features import input_rows
 from potstill.functional.kernels import FullyConnected, concat_embeddings
 from potstill.functional.param_groups import ParamGroups, param_values, strip_prefix
-from potstill.functional.ridge import predict
+from potstill.functional.ridge import predict, ridge_weights
 from potstill.functional.sampling import sample_distinct
 from potstill.methods.engine import (
     LOGITS,
@@ -41,7 +41,7 @@ from potstill.methods.engine import (
 from potstill.rng import draw_seed, generator
 
 __all__ = [
-    "NUMBERS_PER_PASS", "TEMPERATURE", "KernelRidge", "NoNetworks", "RidgeLoss", "decode_set", "label_margin",
+    "NUMBERS_PER_PASS", "TEMPERATURE", "ClosedForm", "KernelFit", "KernelRidge", "LinearFit", "NoNetworks", "RidgeLoss", "decode_set", "label_margin",
     "regression_targets", "ridge_loss", "set_targets", "target_statistics",
 ]  # fmt: skip
 
@@ -51,6 +51,9 @@ of the answers times a learned temperature (RFAD, after Platt)."""
 
 TEMPERATURE = "kernel/temperature"
 """The leaf that answers are multiplied with before their softmax."""
+
+_LEAST_VARIANCE, _LEAST_ERROR = 1e-18, 1e-12
+"""Lower clamps of an input's variance and of an error under a logarithm."""
 
 NUMBERS_PER_PASS = 2**18
 """Input numbers of real samples in one pass through networks."""
@@ -95,6 +98,43 @@ class NoNetworks(StaticNetworks):
         return "its kernel is of infinitely wide networks, and no network classifies"
 
 
+class ClosedForm(Protocol):
+    """A learner that is fitted in closed form."""
+
+    def __call__(self, rows: Tensor, targets: Tensor, queries: Tensor, /) -> Tensor:
+        """Return its answers (m, t) to ``queries`` (m, d) once it is fitted on rows (n, d) and targets (n, t)."""
+        ...
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class KernelFit:
+    """Kernel ridge regression on targets less their mean, as the learner ``krr-ntk``."""
+
+    kernel: FullyConnected
+    ridge: float
+
+    def __call__(self, rows: Tensor, targets: Tensor, queries: Tensor, /) -> Tensor:
+        mean = targets.mean(0)
+        return predict(self.kernel(queries, rows), self.kernel(rows, rows), targets - mean, self.ridge) + mean
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class LinearFit:
+    """Linear ridge regression on inputs that are standardised by the rows, as the learner ``ridge``."""
+
+    penalty: float
+    """Relative to the mean variance of the inputs."""
+
+    def __call__(self, rows: Tensor, targets: Tensor, queries: Tensor, /) -> Tensor:
+        rows, centre, mean = rows.double(), rows.double().mean(0), targets.mean(0)
+        scale = (rows - centre).square().mean(0).clamp_min(_LEAST_VARIANCE).sqrt()
+        x = (rows - centre) / scale
+        weights = ridge_weights(x, targets - mean, self.penalty * len(x) / x.shape[1])
+        return ((queries.double() - centre) / scale) @ weights + mean
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class KernelRidge(JointObjective[Block]):
@@ -114,6 +154,8 @@ class KernelRidge(JointObjective[Block]):
     """Draw real samples balanced over classes; otherwise uniformly."""
     steps_per_network: int = 1
     """Moves with the same networks, real samples and augmentation."""
+    mixture: tuple[ClosedForm, ...] = ()
+    """Learners of which the logarithms of the mean squared errors are averaged; empty: the kernel's loss alone."""
     use_margin: bool = False
     """A learned label's largest number is to stay 1/k above the next (FRePo)."""
 
@@ -162,9 +204,13 @@ class KernelRidge(JointObjective[Block]):
             S = inputs_of_view({**view, **leaves})
             rows = concat_embeddings(block.networks, augment_function(problem)(S, block.omega))
             y = set_targets(problem, leaves, view, LOGITS in state.params.value)
-            mean = y.new_zeros(y.shape[1]) if has_classes(problem) else y.mean(0)
-            answers = predict(self.kernel(block.rows, rows), self.kernel(rows, rows), y - mean, self.ridge) + mean
-            loss = ridge_loss(problem, self.loss, answers, block.targets, block.y, leaves)
+            if self.mixture:
+                errors = [(fit(rows, y, block.rows) - block.targets).square().mean() for fit in self.mixture]
+                loss = torch.stack([error.clamp_min(_LEAST_ERROR).log() for error in errors]).mean()
+            else:
+                mean = y.new_zeros(y.shape[1]) if has_classes(problem) else y.mean(0)
+                answers = predict(self.kernel(block.rows, rows), self.kernel(rows, rows), y - mean, self.ridge) + mean
+                loss = ridge_loss(problem, self.loss, answers, block.targets, block.y, leaves)
             if self.use_margin:
                 loss = loss - label_margin(problem, leaves, y, 1 / problem.num_classes)
         found = torch.autograd.grad(loss, tuple(leaves.values()), allow_unused=True)
