@@ -240,7 +240,11 @@ class Problem:
     def target_decoder(self) -> TargetDecoder | None:
         """The parametrization where its payload holds the targets, too."""
         part = self.parametrization
-        return part if isinstance(part, TargetDecoder) and isinstance(getattr(part, "inner", part), TargetDecoder) else None
+        return (
+            part
+            if isinstance(part, TargetDecoder) and isinstance(getattr(part, "inner", part), TargetDecoder)
+            else None
+        )
 
     def decode_targets(self, payload: Payload) -> Tensor | None:
         """Return the targets that ``payload`` holds, differentiable; ``None``: it holds inputs alone."""

@@ -1,24 +1,28 @@
-"""Orders in which real samples of each class are chosen: random, herding, k-means.
+"""Orders in which real samples of each class are chosen: random, herding, k-means; of a series, one stretch.
 
 Every prefix of a class's order is itself a selection, so that a budget may cut it anywhere.
 """
 
 from collections.abc import Sequence
 
+import torch
 from jaxtyping import Int
-from torch import Tensor
+from torch import Generator, Tensor
 
 from potstill.core import Source
 from potstill.core.nested import single_tensor
 from potstill.data.real_data import RealData
-from potstill.errors import unknown_name
+from potstill.data.series import SeriesSource
+from potstill.errors import PotstillError, unknown_name
 from potstill.functional.coreset import herding, k_means_medoids
 from potstill.rng import generator
 
-__all__ = ["SELECTIONS", "order_samples", "selection_operations"]
+__all__ = ["SELECTIONS", "SERIES_SELECTIONS", "order_samples", "selection_operations"]
 
 SELECTIONS = ("random", "herding", "k-means")
 """Selections by name, the simplest first."""
+SERIES_SELECTIONS = ("random", "stretch")
+"""Selections of windows of a series: ``stretch`` takes windows that follow each other, which share their points."""
 _ITERATIONS = 10
 """Maximum moves of k-means."""
 
@@ -38,8 +42,10 @@ def order_samples(source: Source, selection: str, most: Sequence[int], seed: int
     Raises:
         PotstillError: there is no such selection, or inputs have several tensors and the selection compares them.
     """
+    if selection == "stretch":
+        return [_stretch(source, min(most[0], len(source)), generator(seed, selection))]
     if selection not in SELECTIONS:
-        raise unknown_name("selection of real samples", selection, SELECTIONS)
+        raise unknown_name("selection of real samples", selection, (*SELECTIONS, "stretch"))
     real = RealData.of_source(source)
     if selection == "random":
         drawn = real.draw(len(source), generator(seed, "random"))
@@ -55,6 +61,24 @@ def order_samples(source: Source, selection: str, most: Sequence[int], seed: int
         order = herding(rows, m) if selection == "herding" else k_means_medoids(rows, m, rng, _ITERATIONS)
         taken.append(index[order.cpu()])
     return taken
+
+
+def _stretch(source: Source, n: int, rng: Generator) -> Int[Tensor, " _"]:
+    """Return ``n`` windows that follow each other from a random one on; those of the longest stretches where none is so
+    long."""
+    if not isinstance(source, SeriesSource):
+        raise PotstillError(
+            f"selection stretch takes windows of one series, but {source.name} has none; take random or herding"
+        )
+    span = source.task.window + source.task.horizon
+    low, high = 0, max(0, n - 1)  # of one window there is always a stretch
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if len(source.stretches(span + middle)) else (low, middle - 1)
+    starts = source.stretches(span + low)
+    points = starts[torch.randint(len(starts), (1,), generator=rng)] + torch.arange(low + 1)
+    in_time, order = source.starts.sort(stable=True)
+    return order[torch.searchsorted(in_time, points)]
 
 
 def selection_operations(source: Source, selection: str, most: Sequence[int]) -> float:

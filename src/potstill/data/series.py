@@ -120,8 +120,16 @@ class SeriesSource:
         taken = torch.zeros(len(self.series) + 1, dtype=torch.int64)
         taken[self.starts + 1] = 1
         before = taken.cumsum(0)  # windows that begin before a point
-        first = self.starts[self.starts + windows <= len(self.series)].unique()
+        first: Tensor = torch.unique(self.starts[self.starts + windows <= len(self.series)])
         return first[before[first + windows] - before[first] == windows]
+
+    def points_of(self, index: Int[Tensor, " m"], /) -> tuple[Float[Tensor, "p v"], Int[Tensor, " m"]]:
+        """Return the points that the windows at ``index`` and what follows them cover, once each, in data units; and
+        the first point of each window among them."""
+        starts = self.starts[index.cpu()]
+        covered = torch.zeros(len(self.series), dtype=torch.bool)
+        covered[(starts[:, None] + torch.arange(self.task.window + self.task.horizon)).flatten()] = True
+        return self.series[covered.to(self.device)], covered.cumsum(0)[starts] - 1
 
     def subset(self, index: Int[Tensor, " m"], /) -> "SeriesSource":
         """Return the windows at ``index``, in the same series."""

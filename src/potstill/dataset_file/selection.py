@@ -16,6 +16,7 @@ from potstill.codecs import decode, parse_codec
 from potstill.codecs.texts import Texts
 from potstill.core import Encoded, Inputs, Source
 from potstill.core.nested import named_tensors
+from potstill.data.series import SeriesSource
 from potstill.dataset_file.build import to_stored_form
 from potstill.dataset_file.dataset import Distilled, write_set
 from potstill.dataset_file.files import DIGEST, read_metadata, read_tensors
@@ -33,8 +34,10 @@ from potstill.dataset_file.payload_io import (
     decode_inputs,
     encode_inputs,
     encode_targets,
+    holds_targets,
 )
 from potstill.dataset_file.replacing import describe_conflict
+from potstill.dataset_file.series_io import decode_selected_series, encode_selected_series, selected_series
 from potstill.dataset_file.text_io import CAPTIONS, encode_texts, texts_at
 from potstill.dataset_file.validate import check_shapes
 from potstill.errors import PotstillError
@@ -90,12 +93,12 @@ def write_indices(distilled: Distilled, path: Path, *, force: bool = False) -> N
         PotstillError: the set is no selection, or the file cannot be written.
     """
     require_selection(distilled, "storing indices alone")
-    if distilled.payload:
+    if distilled.payload and not holds_targets(distilled.metadata["decoder"]):
         raise PotstillError("a joined set has no indices alone; store the sets that it was joined from")
     metadata = distilled.metadata
     check_output(path, reads=[distilled], force=force, found=lambda at: describe_conflict(at, metadata))
     check_record_output(path, [distilled], force=force, run=metadata.get("run_digest"))
-    in_source = ("inputs", CAPTIONS) if distilled.has_soft_labels else ("inputs", CAPTIONS, "labels")
+    in_source = ("inputs", "payload", CAPTIONS, *(() if distilled.has_soft_labels else ("labels",)))
     stored = {n: t for n, t in distilled.tensors.items() if n.partition("/")[0].partition(".")[0] not in in_source}
     index_metadata = {**metadata, "format": INDEX_FORMAT, "inputs_hash": _hash_inputs(distilled.inputs)}
     write_set(path, stored, index_metadata, distilled.record)
@@ -151,10 +154,15 @@ def materialize(path: Path, source: Source) -> Distilled:
     except PotstillError as error:
         raise PotstillError(f"{path}: {error}") from error
     encoded: dict[str, Encoded] = {}
-    if not isinstance(codec, Texts):
+    windows = selected_series(source, index, codec) if holds_targets(metadata["decoder"]) else None
+    if windows is not None and isinstance(source, SeriesSource):
+        parts = encode_selected_series(windows[0], codec)
+        encoded = {f"payload/{name}": part for name, part in parts.items()}
+        inputs = decode_selected_series({n: decode(part) for n, part in parts.items()}, windows[1], source)[0]
+    elif not isinstance(codec, Texts):
         encoded, normalised = encode_inputs(inputs, spec, codec, normalization)
         inputs = decode_inputs(encoded, spec, normalised, normalization)
-    if not any(n.partition("/")[0].partition(".")[0] == "labels" for n in stored):
+    if windows is None and not any(n.partition("/")[0].partition(".")[0] == "labels" for n in stored):
         classes = len(source.classes) if is_classification(metadata) else None
         encoded |= encode_targets(get_targets(source)[index], classes, codec, ragged=is_ragged(get_task(source)))
     if any(name.startswith(f"{CAPTIONS}/") for name in metadata["codec"]["tensors"]):

@@ -31,6 +31,7 @@ from potstill.core.nested import OFFSETS, VALUES, named_tensors, single_tensor, 
 from potstill.data.groups import get_groups
 from potstill.data.real_data import RealData
 from potstill.data.selection_order import order_samples
+from potstill.data.series import SeriesSource
 from potstill.data.splits import TimeOrdered, stratify
 from potstill.dataset_file.payload_io import (
     compress_parts,
@@ -38,6 +39,7 @@ from potstill.dataset_file.payload_io import (
     encode_input_tensor,
     quantizes_normalised,
 )
+from potstill.dataset_file.series_io import decode_selected_series, encode_selected_series, selected_series
 from potstill.dataset_file.text_io import charged_bytes, encode_texts, has_texts, texts_at, writes_texts
 from potstill.errors import PotstillError
 from potstill.evaluation.candidate_trials import Length, Pair
@@ -203,6 +205,9 @@ def _stored(
     """
     k = len(train.classes)
     labels: dict[str, Encoded]
+    if (windows := selected_series(train, index, parse_codec(codec))) is not None:
+        labels = {"index": encode_ints(index)} if indexed else {}
+        return encode_selected_series(windows[0], parse_codec(codec)), labels
     if isinstance(soft, SoftLabels):
         labels = {"": soft.encode(index)}
     elif soft:
@@ -285,7 +290,12 @@ def max_items_per_class(
     def foreseen(n: int) -> bool:
         return _foreseen(train, take(order, n), codec, soft) <= byte_budget
 
-    if not train.input.parts and codec != TEXTS and has_fixed_size(parse_codec(codec)):
+    if (
+        not train.input.parts
+        and codec != TEXTS
+        and not isinstance(train, SeriesSource)
+        and has_fixed_size(parse_codec(codec))
+    ):
         with suppress(PotstillError):  # no such shapes
             found = _most(foreseen, most, guess)
             if byte_budget > MAX_CODED_BYTES and (found == 0 or (size(found) or 0) <= byte_budget):
@@ -353,6 +363,11 @@ def pack_samples(
     for order in draws:
         index = take(order, per_class)
         inputs, labels = _stored(train, index, codec, soft=soft or False)
+        if isinstance(train, SeriesSource):
+            pairs.append(_series_pair(train, index, codec, inputs))
+            captions.append(())
+            sizes.append(_size((inputs, labels), _context_labels(train, index, soft)))
+            continue
         y = join_targets(decode(labels[VALUES]), decode(labels[OFFSETS])) if VALUES in labels else decode(labels[""])
         texts: list[str] = []
         x: Inputs
@@ -366,6 +381,14 @@ def pack_samples(
         captions.append(tuple(texts))
         sizes.append(_size((inputs, labels), _context_labels(train, index, soft)))
     return TrainingSet(pairs=pairs, bytes=max(sizes), per_class=per_class, codec=codec, texts=tuple(captions))
+
+
+def _series_pair(train: SeriesSource, index: Tensor, codec: str, inputs: Encodings) -> Pair:
+    """Return windows in model space and their targets as decoded from the points that hold them."""
+    windows = selected_series(train, index, parse_codec(codec))
+    assert windows is not None
+    x, y = decode_selected_series({n: decode(part) for n, part in inputs.items()}, windows[1], train)
+    return train.normalization.apply(x.to(train.device)), y.to(train.device)
 
 
 def baseline_order(train: Source, name: str, seed: int, draw: str, most: int | None = None) -> Order:
@@ -432,6 +455,8 @@ def count_exact_bytes(train: Source, most: int = MAX_VALUES) -> int:
     """
     index = _spread(train, most)
     stored: Encodings
+    if (windows := selected_series(train, torch.arange(len(train)), parse_codec("exact"))) is not None:
+        return sum(map(encoded_bytes, encode_selected_series(windows[0], parse_codec("exact")).values()))
     if has_texts(train):
         stored = encode_texts(texts_at(train, index))
     else:

@@ -7,7 +7,8 @@ from typing import Any
 from potstill.codecs import parse_codec
 from potstill.codecs.mosaic import can_write
 from potstill.core import InputSpec, Source
-from potstill.data.selection_order import SELECTIONS, selection_operations
+from potstill.data.selection_order import SELECTIONS, SERIES_SELECTIONS, selection_operations
+from potstill.data.series import SeriesSource
 from potstill.dataset_file.text_io import has_texts
 from potstill.kinds import get_kind
 from potstill.tasks import Classification, get_task
@@ -45,7 +46,7 @@ class RealWay:
 
     codec: str
     selection: str = "random"
-    """One of `potstill.data.selection_order.SELECTIONS`."""
+    """One of `potstill.data.selection_order.SELECTIONS`, or of ``SERIES_SELECTIONS``."""
     natural: bool = False
     """Classes in proportion to their sizes; else equally many of each."""
     labels: str = "hard"
@@ -106,7 +107,8 @@ class RealSetSpace:
         uneven = classes > 1 and int(sizes.max()) > UNEVEN * int(sizes.min())
         both = (natural, not natural) if uneven else (natural and len(set(sizes.tolist())) > 1,)
         if train.input.parts or not is_classification:
-            return cls(codecs=codecs, natural=both[:1])
+            selections = SERIES_SELECTIONS if isinstance(train, SeriesSource) else ("random",)
+            return cls(codecs=codecs, natural=both[:1], selections=selections)
         cost = selection_operations(train, "k-means", [expected] * max(1, classes))
         cheap = [s for s in SELECTIONS if s != "k-means" or cost <= MAX_SELECTION_OPERATIONS]
         kept = tuple(form for form in labels if form != "top3" or classes > 3)

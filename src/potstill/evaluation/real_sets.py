@@ -321,18 +321,21 @@ class RealSetSearch:
     ) -> tuple[Order, int]:
         """Return an order of a trial and how many samples of each class fit.
 
-        Samples near the centres of k-means are coded in fewer bits than drawn ones. Where all that were asked for fit,
-        more centres are tried; the order returned is of as many centres as fit.
+        Samples near the centres of k-means are coded in fewer bits than drawn ones, and windows that follow each other
+        share their points. Where all that were asked for fit, more are tried; the order returned is of as many as fit.
         """
         most = self._most(trial)
         order = order_of(most)
         n = self.fit(train, order, trial.way.codec, soft, trial.per_class)
-        if trial.way.selection != "k-means" or self.where.items is not None or n < most:
+        if trial.way.selection not in ("k-means", "stretch") or self.where.items is not None or n < most:
             return order, n
         largest = int(train.labels.bincount().max()) if train.classes else len(train)
         while n >= most and most < largest:
             most = min(largest, most * 5 // 4 + 1)
-            n = self.fit(train, order_of(most), trial.way.codec, soft, n)
+            order = order_of(most)
+            if max(map(len, order)) <= n:
+                break  # there is no longer stretch
+            n = self.fit(train, order, trial.way.codec, soft, n)
         order = order_of(max(1, n))
         return order, self.fit(train, order, trial.way.codec, soft, n)
 

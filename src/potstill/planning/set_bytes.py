@@ -8,7 +8,9 @@ from torch import Tensor
 from potstill.codecs import Exact, Uniform, compress_encoded, encode_ints, encoded_bytes, estimate_bytes, label_bytes
 from potstill.core import Codec, ContextCodec, Result, Selection, Source, Synthetic
 from potstill.core.nested import single_tensor
+from potstill.data.series import SeriesSource
 from potstill.dataset_file.payload_io import SHARED, compress_parts, encode_inputs, encode_targets
+from potstill.dataset_file.series_io import encode_selected_series, selected_series
 from potstill.dataset_file.text_io import encode_texts, encoder_tensors, has_texts, texts_at, writes_texts
 from potstill.dataset_file.validate import WHITENING
 from potstill.parametrize.nearest_text import NearestText
@@ -54,12 +56,15 @@ def count_bytes(
     if index is not None:
         texts = encode_texts(texts_at(train, index))
         sizes["captions"] = sum(map(encoded_bytes, compress_parts(texts, labels.cpu()).values()))
+    elif isinstance(result, Selection) and (windows := selected_series(train, result.index, store)) is not None:
+        points = compress_parts(encode_selected_series(windows[0], store), labels.cpu())
+        sizes["inputs"] = sum(map(encoded_bytes, points.values()))
     elif isinstance(result, Selection) and not isinstance(store, ContextCodec) and coded:
         packed = encode_inputs(train.raw(result.index.cpu()), train.input, store, train.normalization)[0]
         sizes["inputs"] = sum(map(encoded_bytes, compress_parts(packed, labels.cpu()).values()))
     elif not payload:
         sizes["inputs"] = estimate_bytes(store, (n, *train.input.shape), _like(train, result, store))
-    if run.problem.target_decoder is not None and isinstance(result, Synthetic):
+    if isinstance(train, SeriesSource) if isinstance(result, Selection) else run.problem.target_decoder is not None:
         sizes["labels"] = 0
     elif classified and labels.is_floating_point():
         sizes["labels"] = label_bytes(

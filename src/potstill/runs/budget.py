@@ -42,7 +42,10 @@ from potstill.core import (
     TargetDecoder,
 )
 from potstill.core.nested import OFFSETS, VALUES, iter_batches, named_tensors, ragged_lengths, zeros_like_spec
+from potstill.data.series import SeriesSource
 from potstill.dataset_file import Distilled
+from potstill.dataset_file.payload_io import compress_parts
+from potstill.dataset_file.series_io import encode_selected_series, selected_series
 from potstill.dataset_file.text_io import charged_bytes, has_texts, writes_texts
 from potstill.errors import PotstillError
 from potstill.functional.sampling import proportional_allocation
@@ -200,7 +203,9 @@ def allocate_budget(
             return (0 if coded_texts else texts(n)) + index + 4 * n * info.weighted
 
         n = largest_fitting(lambda n: size(n) + texts(n) * coded_texts + other_bytes(n) <= most, 8 * most)
-        if most <= MOST_FILLED and not spec.parts and not isinstance(store, ContextCodec):
+        if isinstance(train, SeriesSource):
+            n = largest_fitting(lambda n: _stretch_bytes(train, store, n) <= most, len(train))
+        elif most <= MOST_FILLED and not spec.parts and not isinstance(store, ContextCodec):
             share = _CODED_LABELS if soft else 0.0
             n = count_coded_samples(
                 problem, store, most, lambda n: other_bytes(n) + math.ceil(share * labels(n)), soft, n
@@ -271,6 +276,16 @@ def allocate_budget(
         if (steps := fitting(shared, math.ceil(8.5 * most / bits_of_one / unit))) > k:
             numbers = shared(steps)
     return tuple(max(1, n // one) for n in numbers), numbers
+
+
+def _stretch_bytes(train: SeriesSource, store: Codec, n: int) -> int:
+    """Return the coded bytes of the first ``n`` windows with their positions: as windows that follow each other share
+    their points, others take more, and the last of them are left out at the end."""
+    index = torch.arange(n)
+    windows = selected_series(train, index, store)
+    assert windows is not None
+    parts = {**encode_selected_series(windows[0], store), "index": encode_ints(index)}
+    return sum(map(encoded_bytes, compress_parts(parts, torch.zeros(0)).values()))
 
 
 def _coded_share(problem: Problem, store: Codec, n: int, most: int) -> float:

@@ -1,14 +1,17 @@
-"""Contents of selections, and of vectors that decode to the nearest real text."""
+"""Contents of selections, also of windows of a series, and of vectors that decode to the nearest real text."""
+
+from dataclasses import replace
 
 from potstill.codecs.texts import Texts
 from potstill.core import Codec, Selection, Source, Synthetic
 from potstill.core.nested import to_device
+from potstill.dataset_file.series_io import selected_series
 from potstill.dataset_file.text_io import has_texts, texts_at
-from potstill.dataset_file.values import Contents
+from potstill.dataset_file.values import Contents, Encoding
 from potstill.parametrize.nearest_text import NearestText
 from potstill.tasks import get_targets
 
-__all__ = ["nearest_text_contents", "selected_contents"]
+__all__ = ["nearest_text_contents", "selected_contents", "selected_windows"]
 
 
 def selected_contents(result: Selection, train: Source, codec: Codec | None) -> Contents:
@@ -27,6 +30,14 @@ def _selected_texts(train: Source, codec: Codec | None) -> tuple[str, ...]:
         return ()
     texts: tuple[str, ...] = getattr(train, "texts", ())
     return texts
+
+
+def selected_windows(contents: Contents, encoding: Encoding, train: Source, codec: Codec) -> tuple[Contents, Encoding]:
+    """Return contents and encoding with selected windows of a series as the points that they share; others as they
+    are."""
+    if contents.index is None or (windows := selected_series(train, contents.index, codec)) is None:
+        return contents, encoding
+    return replace(contents, payload=windows[0]), replace(encoding, decoder=windows[1])
 
 
 def nearest_text_contents(result: Synthetic, decoder: NearestText, train: Source) -> Contents:

@@ -48,10 +48,9 @@ from potstill.nn import CustomFactory, CustomNetwork, default_network_name, fact
 from potstill.nn.pretrained import is_backbone
 from potstill.parametrize._shared import ReducedResolution
 from potstill.parametrize.named_inputs import parse_parametrization, supports_input
-from potstill.parametrize.nearest_text import NearestText
 from potstill.parametrize.quantization_aware import QuantizationAware
-from potstill.parametrize.series import Series
 from potstill.runs.arguments import parse_preset
+from potstill.runs.bound_parametrization import bind_to_data, without_labels
 from potstill.runs.budget import allocate_budget, describe_proportions, quantization_aware, resolve_codec
 from potstill.runs.class_shards import check_shards
 from potstill.runs.load_data import as_splits, pick_device
@@ -149,10 +148,9 @@ def resolve_run(spec: RunSpec, limits: RunLimits | None = None) -> ResolvedRun:
             f"`items={budget.amount}`"
         )
     decoder = parse_parametrization(getattr(method, "parametrization", None) or "pixels", train.input)
-    if isinstance(decoder, NearestText | Series):
-        decoder = decoder.bind(train)
+    decoder = bind_to_data(decoder, train)
     if isinstance(decoder, TargetDecoder):
-        method = _without_labels(name, method, spec)
+        method = without_labels(name, method, spec)
     few = to_device(train.raw(torch.arange(min(len(train), 8))), "cpu")
     can_try = isinstance(task, Classification) and isinstance(few, Tensor)
     codec, sizing_codec = resolve_codec(spec.codec, budget, decoder, info.is_selection, few, can_try, has_texts(train))
@@ -324,22 +322,6 @@ def _resolve_parametrization(
         f"{shape[2]} pixels in cells of {cell[0]} × {cell[1]}, which costs more than the samples that it adds bring"
     )
     return pixels, (note,)
-
-
-def _without_labels(name: str, method: Method[Any], spec: RunSpec) -> Method[Any]:
-    """Return the method without labels of its own, as the parametrization holds the targets.
-
-    Raises:
-        PotstillError: others were asked for.
-    """
-    if spec.labels not in (None, "hard") or spec.options.get("labels", "hard") != "hard":
-        raise PotstillError(
-            f"the targets of parametrization {getattr(method, 'parametrization', '')} are parts of what it stores, so "
-            f"{name} learns none beside them; leave labels out, or take parametrization pixels"
-        )
-    if label_mode(method) == "hard":
-        return method
-    return dataclasses.replace(method, labels="hard")  # type: ignore[type-var]
 
 
 def _resolve_network(name: str, method: Method[Any], train: Source, spec: RunSpec) -> NetworkFactory:

@@ -53,7 +53,7 @@ from potstill.runs.coded_samples import largest_class, write_within
 from potstill.runs.loggers import call_both, logging_context
 from potstill.runs.loop import CheckpointOptions, LoopLimits, LoopResult, run_loop
 from potstill.runs.presets import preset_metadata
-from potstill.runs.real_texts import nearest_text_contents, selected_contents
+from potstill.runs.real_texts import nearest_text_contents, selected_contents, selected_windows
 from potstill.runs.resolve import ResolvedRun, run_identity
 from potstill.runs.snapshots import SnapshotRecorder
 from potstill.runs.spec import RunIO, RunLimits
@@ -381,8 +381,8 @@ class _SetBuilder:
             if not isinstance(codec, Patches) or not codec.refine:
                 return {}, Encoding()
             refined = _refine_patches(codec, decoded, result.space, self.problem, self.execution.run.seed)
-            decoder = {"parametrization": spelled, "space": "model"}
-            return {"inputs": decode(refined)}, Encoding(encoded={"inputs": refined}, decoder=decoder)
+            refined_as = {"parametrization": spelled, "space": "model"}
+            return {"inputs": decode(refined)}, Encoding(encoded={"inputs": refined}, decoder=refined_as)
         payload = {n: t.detach().cpu() for n, t in result.payload.items()}
         decoder: dict[str, Any] = {"parametrization": spelled, "space": result.space}
         if self.problem.target_decoder is not None:
@@ -411,7 +411,7 @@ class _SetBuilder:
             **({"resumed_with_others": list(loop.changes)} if loop.changes else {}),
             "codec": {**(metadata or {}), **_describe_assets(codec, problem)},
         }
-        contents, encoding = values
+        contents, encoding = selected_windows(*values, train, codec)
         provenance = Provenance(
             method=run.name,
             config=dict(self.metadata["config"]),

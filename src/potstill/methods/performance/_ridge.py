@@ -41,8 +41,8 @@ from potstill.methods.engine import (
 from potstill.rng import draw_seed, generator
 
 __all__ = [
-    "NUMBERS_PER_PASS", "TEMPERATURE", "ClosedForm", "KernelFit", "KernelRidge", "LinearFit", "NoNetworks", "RidgeLoss", "decode_set", "label_margin",
-    "regression_targets", "ridge_loss", "set_targets", "target_statistics",
+    "NUMBERS_PER_PASS", "TEMPERATURE", "ClosedForm", "KernelFit", "KernelRidge", "LinearFit", "NoNetworks",
+    "RidgeLoss", "decode_set", "label_margin", "regression_targets", "ridge_loss", "set_targets", "target_statistics",
 ]  # fmt: skip
 
 RidgeLoss: TypeAlias = Literal["mean", "sum", "platt"]

@@ -52,7 +52,7 @@ class Real(Method[RealState]):
     )  # fmt: skip
     state_type: ClassVar[type] = RealState
 
-    selection: Literal["auto", "random", "herding", "k-means"] = "auto"
+    selection: Literal["auto", "random", "herding", "k-means", "stretch"] = "auto"
     """Selection of the samples of each class. ``auto``: searched, with codec, proportions and labels, on held-out
     training data; without a search, random."""
     labels: Literal["hard", "soft", "top3"] = "hard"

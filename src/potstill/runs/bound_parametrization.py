@@ -1,0 +1,37 @@
+"""Parametrizations that read the data, and those that hold the targets, when a run's choices are made."""
+
+import dataclasses
+from typing import Any
+
+from potstill.core import Method, Parametrization, Source, label_mode
+from potstill.errors import PotstillError
+from potstill.parametrize.nearest_text import NearestText
+from potstill.parametrize.series import Series
+from potstill.runs.spec import RunSpec
+
+__all__ = ["bind_to_data", "without_labels"]
+
+
+def bind_to_data(decoder: Parametrization, train: Source) -> Parametrization:
+    """Return the parametrization with what it takes from the data; as it is where it takes nothing.
+
+    Raises:
+        PotstillError: the data are of another kind.
+    """
+    return decoder.bind(train) if isinstance(decoder, NearestText | Series) else decoder
+
+
+def without_labels(name: str, method: Method[Any], spec: RunSpec) -> Method[Any]:
+    """Return the method without labels of its own, as the parametrization holds the targets.
+
+    Raises:
+        PotstillError: others were asked for.
+    """
+    if spec.labels not in (None, "hard") or spec.options.get("labels", "hard") != "hard":
+        raise PotstillError(
+            f"the targets of parametrization {getattr(method, 'parametrization', '')} are parts of what it stores, so "
+            f"{name} learns none beside them; leave labels out, or take parametrization pixels"
+        )
+    if label_mode(method) == "hard":
+        return method
+    return dataclasses.replace(method, labels="hard")  # type: ignore[type-var]
