@@ -31,8 +31,8 @@ STORES = (
 )  # fmt: skip
 
 
-PARAMETRIZATIONS = [name for name in registry.names("parametrizations") if name != "nearest-text"]
-"""All but that of texts, which tests/dataset_file/test_text_sets.py has."""
+PARAMETRIZATIONS = [name for name in registry.names("parametrizations") if name not in ("nearest-text", "series")]
+"""All but those of texts and series: tests/dataset_file/test_text_sets.py and test_series_sets.py."""
 
 
 def held(path: Path) -> int:

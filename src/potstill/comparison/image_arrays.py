@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from potstill.dataset_file import Distilled, load
+from potstill.dataset_file.series_io import stored_series
 from potstill.exporters.images import image_inputs
 
 __all__ = ["load_arrays"]
@@ -26,6 +27,7 @@ def load_arrays(path: Path) -> Mapping[str, Any]:
     held["scores"] = small.scores
     if not small.is_classification:
         held |= {"labels": small.hard_labels, "targets": small.labels}
+    held["series"] = stored_series(small)
     arrays = {name: tensor.numpy() for name, tensor in held.items() if tensor is not None}
     return arrays | {"captions": np.array(small.captions, dtype=str), "columns": np.array(columns, dtype=str)}
 

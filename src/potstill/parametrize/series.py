@@ -40,8 +40,8 @@ class Series:
     """A series whose overlapping windows are the inputs, and the values after each of them its targets.
 
     The payload: ``points`` (count, length, v), time after time; or ``coefficients`` (count, harmonics, v) and
-    ``positions`` (harmonics,), ascending. Real windows have ``starts`` (n,) besides: the numbers of the windows that are
-    items, stretch after stretch.
+    ``positions`` (harmonics,), ascending. Real windows have ``starts`` (n,) besides: the numbers of the windows that
+    are items, stretch after stretch.
 
     Decoding: item t of a stretch is ``points[t : t + w]``, variable by variable, its targets are the next values. From
     coefficients the points are ``Cᵀ f``, where C is the orthonormal DCT-II of ``length`` points and f is zero but at

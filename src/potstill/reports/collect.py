@@ -29,7 +29,7 @@ _MOST_ITEMS = 48
 ReadArrays: TypeAlias = Callable[[Path], Mapping[str, np.ndarray]]
 """The arrays of a file: ``inputs`` in data units, ``labels``, and where there are any ``weights`` and ``index``.
 
-Of sets whose targets are no classes also ``targets``, ``columns`` and ``captions``.
+Of sets whose targets are no classes also ``targets``, ``columns`` and ``captions``; of those of one series ``series``.
 
 Raises `PotstillError` where it is damaged.
 """
@@ -126,6 +126,7 @@ def _unclassed(arrays: Mapping[str, Any], card: Mapping[str, Any]) -> Gallery | 
         targets=targets[:_MOST_ITEMS] if real else None,
         target_names=tuple(map(str, called)) if isinstance(called, list | tuple) else (),
         captions=tuple(map(str, arrays.get("captions", ())))[:_MOST_ITEMS],
+        series=None if "series" not in arrays else arrays["series"].astype(np.float32),
     )
 
 

@@ -40,6 +40,8 @@ class Gallery:
     target_names: tuple[str, ...] = ()
     captions: tuple[str, ...] = ()
     scores: tuple[float, float] | None = None
+    series: Float[np.ndarray, "count length v"] | None = None
+    """Points of which the windows are parts."""
 
     @property
     def hard_labels(self) -> Num[np.ndarray, " n"]:

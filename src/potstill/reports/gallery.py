@@ -155,7 +155,7 @@ def gallery(g: Gallery, of: str = "") -> Html:
     return join_html(_pictures(g) if g.inputs.ndim == 4 else _rows(g, of))
 
 
-_MOST_ITEMS, _WANTED = 48, 84
+_MOST_ITEMS, _WANTED, _MOST_STRETCHES = 48, 84, 6
 
 
 def _pairs(g: Gallery, most: int) -> Html:
@@ -189,6 +189,20 @@ def _window(g: Gallery, i: int, names: Sequence[str]) -> Html:
     return draw_window(past, ahead, names, f"Window {i + 1}", f"window {i + 1}")
 
 
+def _stretches(g: Gallery, names: Sequence[str]) -> Html | None:
+    """Return the stored series as curves, one for each stretch."""
+    if g.series is None:
+        return None
+    length, several = g.series.shape[1], len(g.series) > 1
+    drawn = [
+        draw_window(points.T, None, names, f"Stretch {n + 1}" if several else "The series that is stored",
+                    f"{f'stretch {n + 1} of ' if several else ''}the series that is stored, {length:,} points: each "
+                    "window below is a part of it")
+        for n, points in enumerate(g.series[:_MOST_STRETCHES])
+    ]  # fmt: skip
+    return tag("ul", *drawn, class_="items stretches")
+
+
 def items(g: Gallery, of: str = "") -> list[Html]:
     """Return the first items of a set without classes, of any kind; ``of`` says whose."""
     most, total = min(_MOST_ITEMS, len(g.inputs)), sum(g.sizes)
@@ -196,7 +210,9 @@ def items(g: Gallery, of: str = "") -> list[Html]:
         shown, noun = _pairs(g, most), "items"
     elif g.inputs.ndim == 3:
         names = g.columns if len(g.columns) == g.inputs.shape[1] else tuple(map(str, range(1, g.inputs.shape[1] + 1)))
-        shown = tag("ul", *(_window(g, i, names) for i in range(most)), class_="items windows")
+        shown = join_html([
+            _stretches(g, names), tag("ul", *(_window(g, i, names) for i in range(most)), class_="items windows")
+        ])  # fmt: skip
         noun = "windows; each variable has a scale of its own, dashed is what follows"
     else:
         shown, noun = _table(g, most, of), "rows, in the data's own units"

@@ -21,7 +21,7 @@ from typing import ClassVar, Literal
 from potstill.core import MethodInfo, NonNegativeInt, Presets, Problem
 from potstill.functional.kernels import FullyConnected
 from potstill.functional.param_groups import Optimizer, ParamGroups
-from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
+from potstill.methods.engine import AUTO, Auto, EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.performance._ridge import ClosedForm, KernelFit, KernelRidge, LinearFit, NoNetworks
 from potstill.methods.performance._values import KernelValues, Labels, cosine_decay, kernel_param_groups
 
@@ -63,12 +63,12 @@ class KIP(KernelValues, EngineMethod[MatchingState]):
     """Hidden layers of the network: 1 to 3 are the papers' FC1 to FC3 (DEPTH); 0 is the linear kernel."""
     labels: Labels = "hard"
     """Targets are the classes (LEARN_LABELS False), or learned real values: ``scores``."""
-    learners: Literal["auto", "kernel", "mixed"] = "auto"
-    """Learners that the set is made for: the kernel's, or several closed forms at once. ``auto``: ``mixed`` for one
-    series whose windows overlap, else ``kernel`` as published."""
+    learners: Auto[Literal["kernel", "mixed"]] = AUTO
+    """Learners that the set is made for: the kernel's, as published, or several closed forms at once (``mixed``), which
+    is the default for one series whose windows overlap."""
 
     def resolve_defaults(self, problem: Problem) -> tuple["KIP", tuple[str, ...]]:
-        if self.learners != "auto":
+        if self.learners is not None:
             return self, ()
         return replace(self, learners="kernel" if problem.target_decoder is None else "mixed"), ()
 
