@@ -9,9 +9,9 @@ Learning what a forecaster is trained on as one series is the form of CondTSF (D
 ``harmonics`` the points are a sum of few cosines, whose coefficients are learned instead, as in HDT (AAAI 2026), which
 learns those of a Fourier transform::
 
-    s = Cᵀ f,    f zero but at the kept positions,    C: the orthonormal DCT-II
+    s = Cᵀ f,    f zero but at the stored positions,    C: the orthonormal DCT-II
 
-The kept positions are those of the largest mean square over real stretches of that length.
+The stored positions are those of the largest mean square over real stretches of that length.
 """
 
 from collections.abc import Mapping

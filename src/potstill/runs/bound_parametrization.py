@@ -25,7 +25,7 @@ def without_labels(name: str, method: Method[Any], spec: RunSpec) -> Method[Any]
     """Return the method without labels of its own, as the parametrization holds the targets.
 
     Raises:
-        PotstillError: others were asked for.
+        PotstillError: the run has others.
     """
     if spec.labels not in (None, "hard") or spec.options.get("labels", "hard") != "hard":
         raise PotstillError(
