@@ -450,8 +450,8 @@ def test_augmentation_keeps_the_contract(name: str) -> None:
     check_augmentation(augment, (1, 9, 14))
 
 
-OF_DATA = {"nearest-text", "series"}
-"""Parametrizations of texts and series: tests/parametrize/test_nearest_text.py and test_series.py."""
+OF_DATA = {"nearest-text", "rows", "series"}
+"""Parametrizations of texts, tables and series: test_nearest_text.py, test_rows.py, test_series.py."""
 
 
 @pytest.mark.parametrize("name", [n for n in registry.names("parametrizations") if n not in OF_DATA])

@@ -31,8 +31,9 @@ STORES = (
 )  # fmt: skip
 
 
-PARAMETRIZATIONS = [name for name in registry.names("parametrizations") if name not in ("nearest-text", "series")]
-"""All but those of texts and series: tests/dataset_file/test_text_sets.py and test_series_sets.py."""
+OF_DATA = {"nearest-text", "rows", "series"}
+PARAMETRIZATIONS = [name for name in registry.names("parametrizations") if name not in OF_DATA]
+"""All but those of texts, tables and series, which tests of their own have."""
 
 
 def held(path: Path) -> int:

@@ -2,6 +2,8 @@
 
 from dataclasses import fields, replace
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -74,6 +76,31 @@ def test_centroids_are_averages_and_medoids_are_samples() -> None:
         every = flat(problem, index)
         nearest = index[(every - every.mean(0)).norm(dim=1).argmin()]
         assert int(medoids[c]) == int(nearest)
+
+
+def test_centroids_of_clusters_of_features_are_averages_of_inputs() -> None:
+    problem = toy_problem(ipc=2)
+    found = solve(KMeans(keep="centroid", features="untrained"), problem).payload["inputs"].flatten(1)
+    for c, index in enumerate(problem.class_indices):
+        every, (a, b) = flat(problem, index), found[2 * c : 2 * c + 2]
+        share = float((every.mean(0) - b) @ (a - b) / (a - b).square().sum())  # of the samples in the first cluster
+        torch.testing.assert_close(share * a + (1 - share) * b, every.mean(0), rtol=1e-4, atol=1e-4)
+        assert 0 < share < 1
+        assert abs(share * len(index) - round(share * len(index))) < 1e-3
+    one = solve(KMeans(keep="centroid", features="untrained"), toy_problem(ipc=1)).payload["inputs"].flatten(1)
+    for c, index in enumerate(problem.class_indices):
+        torch.testing.assert_close(one[c], flat(problem, index).mean(0), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("features", ["input", "trained"])
+def test_centroids_of_a_table_with_categories_are_rows_that_it_can_hold(features: str) -> None:
+    at = np.arange(60)
+    frame = pd.DataFrame({"age": at % 7 + at / 60, "coat": np.array(["a", "b", "c"])[at % 3], "kind": at // 30})
+    data = load(frame, label="kind", test_fraction=0)
+    made = distill(data, "k-means", ipc=4, keep="centroid", features=features, pretrain_epochs=1, progress=None)
+    coats = made.inputs[:, 1:]
+    assert torch.equal(coats, (coats == 1).float())
+    assert torch.equal(coats.sum(1), torch.ones(8))
 
 
 @pytest.mark.parametrize("name", ["random", "herding", "k-center", "k-means", "random-soft"])

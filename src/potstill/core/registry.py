@@ -97,6 +97,7 @@ _PATHS: dict[Group, dict[str, str]] = {
         "compensators": "parametrize.compensators:Compensators", "small": "parametrize.low_resolution:LowResolution",
         "basis": "pretraining.basis:Basis", "nearest-text": "parametrize.nearest_text:NearestText",
         "series": "parametrize.series:Series",
+        "rows": "parametrize.rows:Rows",
     },
     "protocols": {
         "potstill": "evaluation.protocols:POTSTILL", "dc": "evaluation.protocols:DC", "dsa": "evaluation.protocols:DSA",
@@ -120,6 +121,8 @@ _PATHS: dict[Group, dict[str, str]] = {
         "linear-model": "evaluation.learners:LinearModel", "forest": "evaluation.learners:Forest",
         "ridge": "evaluation.learners:Ridge", "krr-ntk": "evaluation.learners:KrrNtk",
         "nngp": "evaluation.learners:Nngp", "ridge-features": "evaluation.learners:RidgeFeatures",
+        "neighbours": "evaluation.table_learners:Neighbours", "boosting": "evaluation.table_learners:Boosting",
+        "xgboost": "evaluation.table_learners:XGBoost",
         "tfidf": "evaluation.text_learners:Tfidf", "text-cnn": "evaluation.text_learners:TextCnn",
     },
     "tasks": {

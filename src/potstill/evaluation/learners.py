@@ -23,15 +23,18 @@ from potstill.nn.pretrained import is_backbone
 from potstill.rng import derive_seed, generator
 from potstill.tasks import Classification
 
-__all__ = ["Forest", "KrrNtk", "LinearModel", "Nngp", "Ridge", "RidgeFeatures", "training_rows"]
+__all__ = [
+    "BuiltIn", "Forest", "KrrNtk", "LinearModel", "Nngp", "Ridge", "RidgeFeatures", "ScikitLearn", "predictions",
+    "training_rows",
+]  # fmt: skip
 
 _CHUNK = 500
 """Samples per pass through a feature network."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _BuiltIn:
-    """Attributes of a learner of classes and real values that is fitted once."""
+class BuiltIn:
+    """Abstract: attributes of a learner of classes and real values that is fitted once."""
 
     name: ClassVar[str]
     tasks: ClassVar[tuple[str, ...]] = ("classification", "regression", "forecast")
@@ -44,35 +47,49 @@ class _BuiltIn:
                 raise PotstillError(f"{self.name}: {name} must be at least {bound}, not {getattr(self, name)}")
 
 
-class _ScikitLearn(_BuiltIn):
-    """Learner whose estimator is scikit-learn's."""
+class ScikitLearn(BuiltIn):
+    """Abstract: learner whose estimator is scikit-learn's."""
 
     @abstractmethod
-    def estimator(self, classes: bool, seed: int) -> Any:
-        """Return the unfitted estimator."""
+    def estimator(self, classes: bool, seed: int, rows: int, outputs: int) -> Any:
+        """Return the unfitted estimator.
+
+        Args:
+            classes: it is to tell classes, numbered from 0 without gaps; else real values.
+            rows: training samples.
+            outputs: real values of a sample; 1 of classes.
+        """
 
     def fit(self, x: Tensor, y: Tensor, weights: Tensor | None, task: Task, seed: int) -> Predictor:
         classes = isinstance(task, Classification)
         rows, targets, counts = training_rows(x, y, weights, classes)
-        model = self.estimator(classes, seed)
-        model.fit(rows, targets[:, 0] if targets.ndim == 2 and targets.shape[1] == 1 else targets, sample_weight=counts)
+        if classes:
+            numbers, targets = np.unique(targets, return_inverse=True)  # a set may lack classes
+            if len(numbers) == 1:
+                return lambda inputs: torch.full((len(inputs),), int(numbers[0]))
+        elif targets.ndim == 2 and targets.shape[1] == 1:
+            targets = targets[:, 0]
+        model = self.estimator(classes, seed, len(rows), 1 if targets.ndim == 1 else targets.shape[1])
+        model.fit(rows, targets, sample_weight=counts)
 
         def predict(inputs: Tensor) -> Tensor:
-            found = torch.from_numpy(np.ascontiguousarray(model.predict(_matrix(inputs))))
-            return found.long() if classes else found.float().reshape(len(found), -1)
+            found = np.ascontiguousarray(model.predict(_matrix(inputs)))
+            if classes:
+                return torch.from_numpy(numbers[found]).long()
+            return torch.from_numpy(found).float().reshape(len(found), -1)
 
         return predict
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinearModel(_ScikitLearn):
+class LinearModel(ScikitLearn):
     """scikit-learn's ``LogisticRegression`` or ``Ridge``, with its defaults."""
 
     name: ClassVar[str] = "linear-model"
     strength: float = 1.0
     """``C`` of the one, ``alpha`` of the other: scikit-learn's defaults."""
 
-    def estimator(self, classes: bool, seed: int) -> Any:
+    def estimator(self, classes: bool, seed: int, rows: int, outputs: int) -> Any:
         from sklearn.linear_model import LogisticRegression
         from sklearn.linear_model import Ridge as LinearRidge
 
@@ -80,7 +97,7 @@ class LinearModel(_ScikitLearn):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Forest(_ScikitLearn):
+class Forest(ScikitLearn):
     """scikit-learn's ``RandomForestClassifier`` or ``RandomForestRegressor``, with its defaults."""
 
     name: ClassVar[str] = "forest"
@@ -88,7 +105,7 @@ class Forest(_ScikitLearn):
     trees: int = 100
     """scikit-learn's default."""
 
-    def estimator(self, classes: bool, seed: int) -> Any:
+    def estimator(self, classes: bool, seed: int, rows: int, outputs: int) -> Any:
         from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
         kind = RandomForestClassifier if classes else RandomForestRegressor
@@ -96,7 +113,7 @@ class Forest(_ScikitLearn):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ridge(_BuiltIn):
+class Ridge(BuiltIn):
     """Ridge regression by one Cholesky decomposition in float64, on inputs standardised by the training samples; of
     classes on one-hot rows.
 
@@ -124,11 +141,11 @@ class Ridge(_BuiltIn):
         square = a @ a.T if n < d else a.T @ a
         lower = torch.linalg.cholesky(square + penalty * torch.eye(len(square), dtype=a.dtype, device=a.device))
         w = a.T @ torch.cholesky_solve(b, lower) if n < d else torch.cholesky_solve(a.T @ b, lower)
-        return lambda inputs: _predictions(((inputs.flatten(1).to(w) - mean) / spread) @ w + centre, task)
+        return lambda inputs: predictions(((inputs.flatten(1).to(w) - mean) / spread) @ w + centre, task)
 
 
 @dataclass(frozen=True, kw_only=True)
-class RidgeFeatures(_BuiltIn):
+class RidgeFeatures(BuiltIn):
     """Ridge regression in closed form, in float64, on the features before a network's classifier: of a pretrained
     backbone, or of untrained networks, whose products are a random-feature kernel (arXiv:2210.12067). Classes are
     fitted as scores, one-hot rows less 1/k. With weights it minimises the weighted squares.
@@ -174,11 +191,11 @@ class RidgeFeatures(_BuiltIn):
         rows, (targets, mean) = features(x.detach()), _centred_targets(y, weights, task)
         root = torch.ones_like(rows[:, :1]) if weights is None else weights.to(rows).sqrt()[:, None]
         w = ridge_weights(root * rows, root * targets, self.ridge)
-        return lambda inputs: _predictions(features(inputs) @ w + mean, task)
+        return lambda inputs: predictions(features(inputs) @ w + mean, task)
 
 
 @dataclass(frozen=True, kw_only=True)
-class KrrNtk(_BuiltIn):
+class KrrNtk(BuiltIn):
     """Kernel ridge regression with the neural tangent kernel of a wide network, depth=1 (arXiv:1806.07572).
 
     The network is fully connected with ReLU (`potstill.functional.kernels`); KIP distils for this learner and tests
@@ -211,7 +228,7 @@ class KrrNtk(_BuiltIn):
         root = torch.ones_like(rows[:, 0]) if weights is None else weights.to(rows).sqrt()
         k = root[:, None] * kernel(rows, rows) * root
         alpha = root[:, None] * solve(k, root[:, None] * targets, self.ridge)
-        return lambda inputs: _predictions(kernel(inputs.flatten(1).double(), rows) @ alpha + mean, task)
+        return lambda inputs: predictions(kernel(inputs.flatten(1).double(), rows) @ alpha + mean, task)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,6 +281,6 @@ def _centred_targets(y: Tensor, weights: Tensor | None, task: Task) -> tuple[Flo
     return values - mean, mean
 
 
-def _predictions(outputs: Float[Tensor, "n t"], task: Task) -> Tensor:
+def predictions(outputs: Float[Tensor, "n t"], task: Task) -> Tensor:
     """Return the likeliest class of each row (n,), or float32 values (n, t)."""
     return outputs.argmax(1) if isinstance(task, Classification) else outputs.float()

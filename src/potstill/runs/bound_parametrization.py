@@ -6,10 +6,12 @@ from typing import Any
 from potstill.core import Method, Parametrization, Source, label_mode
 from potstill.errors import PotstillError
 from potstill.parametrize.nearest_text import NearestText
+from potstill.parametrize.rows import Rows, has_categories
 from potstill.parametrize.series import Series
+from potstill.runs.budget import rounds_at_end
 from potstill.runs.spec import RunSpec
 
-__all__ = ["bind_to_data", "without_labels"]
+__all__ = ["bind_to_data", "suits_rows", "without_labels"]
 
 
 def bind_to_data(decoder: Parametrization, train: Source) -> Parametrization:
@@ -18,7 +20,12 @@ def bind_to_data(decoder: Parametrization, train: Source) -> Parametrization:
     Raises:
         PotstillError: the data are of another kind.
     """
-    return decoder.bind(train) if isinstance(decoder, NearestText | Series) else decoder
+    return decoder.bind(train) if isinstance(decoder, NearestText | Rows | Series) else decoder
+
+
+def suits_rows(train: Source, spec: RunSpec) -> bool:
+    """Tell whether parametrization ``rows`` takes the place of pixels: a table with categories, rounded at the end."""
+    return has_categories(train) and rounds_at_end(spec.codec)
 
 
 def without_labels(name: str, method: Method[Any], spec: RunSpec) -> Method[Any]:

@@ -27,6 +27,7 @@ from potstill.codecs import (
     largest_fitting,
 )  # fmt: skip
 from potstill.codecs import parse_codec as stored_by
+from potstill.codecs.columns import Columns
 from potstill.codecs.size_estimate import PlannedBits
 from potstill.codecs.texts import Texts
 from potstill.core import (
@@ -53,6 +54,7 @@ from potstill.parametrize import Pixels
 from potstill.parametrize.named_inputs import NamedInputs
 from potstill.parametrize.nearest_text import NearestText
 from potstill.parametrize.quantization_aware import QuantizationAware
+from potstill.parametrize.rows import Rows
 from potstill.rng import generator
 from potstill.runs.coded_samples import count_coded_samples, estimate_coded_share
 from potstill.tasks import Classification, get_targets, get_task, is_ragged, split_targets, target_mask
@@ -60,11 +62,13 @@ from potstill.tasks import Classification, get_targets, get_task, is_ragged, spl
 __all__ = [
     "MOST_FILLED",
     "allocate_budget",
+    "can_lose_inputs",
     "coarsen_to_fit",
     "describe_proportions",
     "is_stored_as_is",
     "quantization_aware",
     "resolve_codec",
+    "rounds_at_end",
 ]
 
 _RANGES = 64
@@ -113,6 +117,9 @@ def resolve_codec(
         return Texts(), Texts()
     if codec is None and selects:
         return Exact(), Exact()
+    if codec is None and isinstance(decoder, Rows):  # the codec that leaves categories and whole numbers as they are
+        columns = Columns() if budget.unit == "bytes" else Columns(bits=8)
+        return columns, columns
     if codec is None and budget.unit == "bytes":
         bits = Uniform(bits=4 if decoder.bounded else 8)
         return bits, bits
@@ -137,7 +144,12 @@ def resolve_codec(
         for tensor in named_tensors(sample).values():
             if tensor.is_floating_point():
                 made.pack(tensor)
-    coarse = isinstance(made, Uniform) and made.bits < _FINE and not selects
+    if isinstance(decoder, Rows) and not selects and not rounds_at_end(made):
+        raise PotstillError(
+            f"parametrization rows rounds to what the table can hold, but codec {format_codec(made)} rounds to its own "
+            "levels while the set is made; take codec columns, or parametrization pixels"
+        )
+    coarse = isinstance(made, Uniform) and made.bits < _FINE and not selects and not isinstance(decoder, Rows)
     if isinstance(codec, str) and coarse and "aware=" not in codec:
         made = dataclasses.replace(made, aware=True)  # type: ignore[type-var]
     return made, made
@@ -145,12 +157,23 @@ def resolve_codec(
 
 def is_stored_as_is(decoder: Parametrization) -> bool:
     """Tell whether inputs are stored as they are."""
-    return isinstance(decoder, Pixels) or (isinstance(decoder, NamedInputs) and decoder.stores_as_is)
+    return isinstance(decoder, Pixels | Rows) or (isinstance(decoder, NamedInputs) and decoder.stores_as_is)
+
+
+def can_lose_inputs(codec: Codec) -> bool:
+    """Tell whether a set of whole inputs that is too large loses its last ones rather than bits of each value."""
+    return isinstance(codec, Columns) or not isinstance(codec, PlannedBits)
+
+
+def rounds_at_end(codec: str | Codec | None) -> bool:
+    """Tell whether a store rounds at the end alone, and not while the set is made."""
+    made = stored_by(codec) if isinstance(codec, str) and codec != "auto" else codec
+    return not (getattr(made, "aware", False) or getattr(made, "rate", 0))
 
 
 def quantization_aware(decoder: Parametrization, store: Codec | None, selects: bool) -> Parametrization:
     """The parametrization, which rounds while the set is made where the store says so."""
-    if selects or store is None or not (getattr(store, "aware", False) or getattr(store, "rate", 0)):
+    if selects or store is None or rounds_at_end(store):
         return decoder
     return QuantizationAware(inner=decoder, codec=store, learned=bool(getattr(store, "learned", False)))
 

@@ -17,7 +17,7 @@ from potstill.dataset_file.checkpoint import read_identity
 from potstill.dataset_file.text_io import charged_bytes
 from potstill.errors import PotstillError
 from potstill.pretraining import required_assets
-from potstill.runs.budget import MOST_FILLED, is_stored_as_is
+from potstill.runs.budget import MOST_FILLED, can_lose_inputs, is_stored_as_is
 from potstill.runs.resolve import ResolvedRun, resolve_run
 from potstill.runs.runner import execute
 from potstill.runs.spec import RunIO, RunLimits, RunSpec
@@ -99,6 +99,8 @@ def _repair(run: ResolvedRun) -> str:
     codec, decoder = run.codec, run.problem.parametrization
     if codec is None or isinstance(codec, Exact | Float):
         return ""
+    if is_stored_as_is(decoder) and isinstance(codec, PlannedBits) and can_lose_inputs(codec):
+        return "by inputs"
     if isinstance(codec, PlannedBits):
         return "finely"
     if not isinstance(codec, Uniform) or codec.aware or codec.rate:

@@ -50,7 +50,7 @@ from potstill.parametrize._shared import ReducedResolution
 from potstill.parametrize.named_inputs import parse_parametrization, supports_input
 from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.runs.arguments import parse_preset
-from potstill.runs.bound_parametrization import bind_to_data, without_labels
+from potstill.runs.bound_parametrization import bind_to_data, suits_rows, without_labels
 from potstill.runs.budget import allocate_budget, describe_proportions, quantization_aware, resolve_codec
 from potstill.runs.class_shards import check_shards
 from potstill.runs.load_data import as_splits, pick_device
@@ -303,6 +303,9 @@ def _resolve_parametrization(
         return method, ()
     if not by_name and default != _class_default(method, "parametrization"):
         return method, ()
+    if default == "pixels" and suits_rows(train, spec):
+        note = "parametrization rows: of each category one value is 1, as in the table; pixels leaves all of them free"
+        return dataclasses.replace(method, parametrization="rows"), (note,)  # type: ignore[type-var]
     pixels: Method[Any] = dataclasses.replace(method, parametrization="pixels")  # type: ignore[type-var]
     if not supports_input(default, train.input):
         note = (

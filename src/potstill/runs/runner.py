@@ -18,7 +18,6 @@ from potstill._util.time_limit import TimeLimit
 from potstill.augment.names import named_augmentation
 from potstill.codecs import Exact, Float, Uniform, decode, format_codec
 from potstill.codecs.patches import Patches
-from potstill.codecs.size_estimate import PlannedBits
 from potstill.core import (
     AssetContext,
     Codec,
@@ -44,10 +43,11 @@ from potstill.execution import Executor, resolve_executor
 from potstill.execution.memory import return_freed_memory
 from potstill.parametrize.nearest_text import NearestText
 from potstill.parametrize.quantization_aware import QuantizationAware
+from potstill.parametrize.rows import Rows
 from potstill.pretraining import Trajectories, build_assets, estimate_time, required_assets
 from potstill.rng import derive_seed, generator
 from potstill.runs.arguments import advise_shorter_run
-from potstill.runs.budget import coarsen_to_fit
+from potstill.runs.budget import can_lose_inputs, coarsen_to_fit
 from potstill.runs.class_shards import ShardedRun
 from potstill.runs.coded_samples import largest_class, write_within
 from potstill.runs.loggers import call_both, logging_context
@@ -325,7 +325,7 @@ class _SetBuilder:
                 reporter.note(f"the set is written as uint8: {why}; `codec=uint4` or a longer limit may halve it")
             return small
         try:
-            whole = not contents[0].payload and not contents[1].encoded and not isinstance(run.codec, PlannedBits)
+            whole = not contents[0].payload and not contents[1].encoded and can_lose_inputs(run.codec)
             if run.max_bytes is not None and (contents[0].index is not None or whole):
                 write = partial(self._write_contents, contents[1], run.codec)
                 train, counts = self.problem.train, self.problem.sizes
@@ -362,6 +362,7 @@ class _SetBuilder:
         with torch.no_grad():
             decoded = problem.decode(result.payload)
         inputs = decoded if result.space == "data" else train.normalization.invert(decoded)
+        inputs = real.stored(inputs) if isinstance(real, Rows) else inputs
         payload, encoding = self._payload(result, decoded)
         if encoding.decoder is not None:
             decoder = {**encoding.decoder, **_describe_assets(problem.parametrization, problem)}
@@ -377,7 +378,7 @@ class _SetBuilder:
         """Return the payload and its encoding; both empty for pixels, which are stored as inputs."""
         spelled = self.metadata["config"].get("parametrization") or "pixels"
         rounding, codec = self.problem.parametrization, self.execution.run.codec
-        if spelled == "pixels" and not isinstance(rounding, QuantizationAware):
+        if spelled in ("pixels", "rows") and not isinstance(rounding, QuantizationAware):
             if not isinstance(codec, Patches) or not codec.refine:
                 return {}, Encoding()
             refined = _refine_patches(codec, decoded, result.space, self.problem, self.execution.run.seed)

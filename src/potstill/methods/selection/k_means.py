@@ -3,7 +3,9 @@ r"""k-means per class (Lloyd 1982): the real samples nearest to the centroids (m
 .. math::
     \min_{\mu_1 \dots \mu_m} \sum_{x} \min_j \lVert \varphi(x) - \mu_j \rVert^2
 
-A centroid is an average of inputs: it exists only in input space and is stored as a synthetic sample with a hard label.
+A centroid is stored as a synthetic sample with a hard label. Clusters may be those of the features of a network that
+learned the labels: as features have no decoder, a centroid is then the average of the inputs of its cluster. Of a table
+with categories it is the nearest row that the table can hold.
 """
 
 from dataclasses import dataclass, replace
@@ -28,6 +30,7 @@ from potstill.methods.selection._by_class import (
     selection_info,
 )  # fmt: skip
 from potstill.methods.selection._features import class_features, feature_assets, read_class
+from potstill.parametrize.rows import TableColumns, has_categories
 from potstill.tasks import Classification
 
 __all__ = ["KMeans", "KMeansState"]
@@ -61,12 +64,12 @@ class KMeans(FeatureSettings, ClassByClass[KMeansState]):
     state_type: ClassVar[type] = KMeansState
 
     keep: Literal["medoid", "centroid"] = "medoid"
-    """Keep the real samples nearest to the centroids, or the centroids (in input space only)."""
+    """Keep the real samples nearest to the centroids, or the mean inputs of the clusters (of classes of one tensor)."""
     iterations: NonNegativeInt = 100
     """Maximum iterations of Lloyd's algorithm; stops when no sample changes its cluster. 0: the initial k-means++."""
 
     def assets(self, problem: Problem) -> tuple[Asset, ...]:
-        return feature_assets(self.features, self.pretrain_epochs) if self.keep == "medoid" else ()
+        return feature_assets(self.features, self.pretrain_epochs)
 
     def init(self, problem: Problem, rng: Generator) -> KMeansState:
         first = random_selection(problem, rng)
@@ -82,20 +85,22 @@ class KMeans(FeatureSettings, ClassByClass[KMeansState]):
     def step(self, problem: Problem, state: KMeansState, rng: Generator) -> tuple[KMeansState, Metrics]:
         c = state.classes_done
         index = problem.class_indices[c]
-        samples = read_class(problem, index, "input" if self.keep == "centroid" else self.features, state.seed)
+        samples = read_class(problem, index, self.features, state.seed)
         inertia, rng = 0.0, class_generator(problem, state)
 
-        def cluster(rows: Tensor, m: int) -> Tensor:
+        def cluster(rows: Tensor, m: int) -> tuple[Tensor, Tensor]:
             nonlocal inertia
             centroids, owner = k_means(rows, m, rng, self.iterations)
             parts = chunks(len(rows), rows.shape[1])
             inertia = sum(float((rows[s] - centroids[owner[s]]).square().sum()) for s in parts) / len(rows)
-            return centroids
+            return centroids, owner
 
         if self.keep == "centroid":
-            selected = cluster(samples.rows, problem.counts[c])
+            selected, owner = cluster(samples.rows, problem.counts[c])
+            if self.features != "input":
+                selected = _means(class_features(problem, index, "input", 0), owner, len(selected))
         else:
-            selected = index[select_distinct(samples, problem.counts[c], lambda x, m: medoids(x, cluster(x, m)))]
+            selected = index[select_distinct(samples, problem.counts[c], lambda x, m: medoids(x, cluster(x, m)[0]))]
         repeats = state.repeats + samples.repeats
         return advance(state, selected, repeats=repeats), {"inertia": inertia, "duplicates": float(repeats)}
 
@@ -103,7 +108,17 @@ class KMeans(FeatureSettings, ClassByClass[KMeansState]):
         if self.keep == "medoid":
             return super().result(problem, state)
         x = torch.cat(state.selected).reshape(-1, *problem.train.input.shape)
+        if has_categories(problem.train):
+            x = TableColumns.of(problem.train).nearest(problem.train.normalization.invert(x))
+            return Synthetic(payload={"inputs": x}, labels=hard_labels(problem), space="data")
         return Synthetic(payload={"inputs": x}, labels=hard_labels(problem))
 
     def single_round(self) -> Method[KMeansState]:
         return replace(self, iterations=1)
+
+
+def _means(rows: Tensor, owner: Tensor, count: int) -> Tensor:
+    """Return the mean (count, d) of the rows (n, d) of each cluster."""
+    owner = owner.to(rows.device)
+    sums = rows.new_zeros(count, rows.shape[1], dtype=torch.float64).index_add_(0, owner, rows.double())
+    return (sums / torch.bincount(owner, minlength=count).clamp(min=1)[:, None]).to(rows.dtype)
