@@ -124,6 +124,8 @@ _PATHS: dict[Group, dict[str, str]] = {
         "neighbours": "evaluation.table_learners:Neighbours", "boosting": "evaluation.table_learners:Boosting",
         "xgboost": "evaluation.table_learners:XGBoost",
         "tfidf": "evaluation.text_learners:Tfidf", "text-cnn": "evaluation.text_learners:TextCnn",
+        "gcn": "evaluation.node_learners:GCN", "sgc": "evaluation.node_learners:SGC",
+        "gat": "evaluation.node_learners:GAT", "node-mlp": "evaluation.node_learners:NodeMLP",
     },
     "tasks": {
         "classification": "tasks.classification:Classification", "regression": "tasks.regression:Regression",
@@ -133,6 +135,7 @@ _PATHS: dict[Group, dict[str, str]] = {
     "loaders": {  # by the task whose data they read
         "table/regression": "data.regression:read_regression", "series/forecast": "data.series:read_series",
         "pair/retrieval": "data.pairs:read_pairs", "table/multi-label": "data.multi_label:read_multi_label",
+        "graph/classification": "data.graphs:read_graph",
     },
     "executors": {
         "serial": "execution.executor:Serial", "processes": "execution.processes:Processes",
@@ -141,7 +144,7 @@ _PATHS: dict[Group, dict[str, str]] = {
     "kinds": {
         "image": "kinds.kind:IMAGE", "table": "kinds.kind:TABLE", "series": "kinds.kind:SERIES",
         "pair": "kinds.kind:PAIR", "waves": "kinds.kind:WAVES", "texts": "kinds.kind:TEXTS",
-        "text": "kinds.kind:TEXT",
+        "text": "kinds.kind:TEXT", "graph": "kinds.kind:GRAPH",
     },
 }  # fmt: skip
 """Built-in parts, as ``module:attribute`` below ``potstill``."""

@@ -17,6 +17,7 @@ from potstill.core.nested import to_device as elsewhere
 from potstill.data.arrays import canonicalize_inputs, encode_labels
 from potstill.data.attributes import Attribute, select_attribute
 from potstill.data.columns import batch_columns
+from potstill.data.graph import NodeGraph
 from potstill.data.repr import describe_source, source_html
 from potstill.data.table_encoding import Column
 from potstill.data.text_encoder import TextEncoder
@@ -149,6 +150,8 @@ class TensorSource:
     """Text of each sample of image-text pairs, and of texts; else empty."""
     encoder: TextEncoder | None = None
     """Encoder of texts, whose vectors are the inputs; ``None``: inputs are no texts."""
+    graph: NodeGraph | None = None
+    """The graph whose nodes the samples are (``places`` says which); ``None``: samples are no nodes."""
     groups: Int[Tensor, " n"] | None = None
     """Group number of each sample, kept together by splits; ``None``: no groups."""
     attribute: Attribute | None = None
@@ -250,6 +253,10 @@ class TensorSource:
         digest.update((self.labels if self.targets is None else self.targets).contiguous().numpy().data)
         if self.encoder is not None:  # vectors of another machine may have other last bits
             digest.update(json.dumps([self.encoder.name, self.texts]).encode())
+            return digest.hexdigest()
+        if self.graph is not None and self.places is not None:  # as products of sparse matrices may have
+            digest.update(self.graph.content_hash.encode())
+            digest.update(self.places.contiguous().numpy().data)
             return digest.hexdigest()
         for tensor in held.values():
             for part in split_chunks(tensor):

@@ -10,15 +10,21 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol, TypeAlias, runtime_checkable
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from potstill.core import Batch, Inputs, InputSpec, Normalization, Source, Task, registry
 from potstill.core.nested import single_tensor
+from potstill.data.graph import NodeGraph
 from potstill.data.iterate import map_samples
 from potstill.errors import PotstillError
-from potstill.tasks import get_task
+from potstill.functional.graph import normalized_adjacency
+from potstill.tasks import get_targets, get_task
 
-__all__ = ["FitsTexts", "FitsWithInput", "Learner", "LearnerFactory", "Predictor", "is_learner_name", "make_learner"]
+__all__ = [
+    "FitsNodes", "FitsTexts", "FitsWithInput", "Learner", "LearnerFactory", "Predictor", "TrainingNodes",
+    "is_learner_name", "make_learner",
+]  # fmt: skip
 
 Predictor: TypeAlias = Callable[[Tensor], Tensor]
 """Maps inputs in model space (n, …) to the answers that the task's ``score`` takes: int64 classes (n,), or real values
@@ -83,6 +89,32 @@ class FitsTexts(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrainingNodes:
+    """Nodes that a learner trains on. Legend: n nodes, d features, m nodes with a label."""
+
+    x: Float[Tensor, "n d"]
+    """Features in data units."""
+    y: Tensor
+    """Classes (m,) or rows (m, k) of probabilities."""
+    weights: Float[Tensor, " m"] | None = None
+    adjacency: Tensor | None = None
+    """Normalised adjacency (n, n); ``None``: each node has a loop alone."""
+    labelled: Int[Tensor, " m"] | None = None
+    """Nodes that have a label; ``None``: all."""
+
+
+@runtime_checkable
+class FitsNodes(Protocol):
+    """A `Learner` that is tested on the original graph."""
+
+    def fit_nodes(
+        self, training: TrainingNodes, task: Task, seed: int, graph: NodeGraph, test_nodes: Tensor, /
+    ) -> Tensor:
+        """Fit like `Learner.fit`, and return the answers for the graph's nodes ``test_nodes`` (k,)."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class LearnerFactory:
     """A learner in place of a network factory: fitted instead of trained."""
@@ -125,6 +157,10 @@ class LearnerFactory:
             answers = self.learner.fit_texts(texts, y, weights, get_task(source), seed)
             return answers(test_texts).cpu()
         whole, task = single_tensor(x, f"learner {self.name}"), get_task(source)
+        if isinstance(self.learner, FitsNodes):
+            graph, test_nodes = self._graph(source)
+            nodes = TrainingNodes(x=source.normalization.invert(whole), y=y, weights=weights)
+            return self.learner.fit_nodes(nodes, task, seed, graph, test_nodes).cpu()
         if isinstance(self.learner, FitsWithInput):
             predict = self.learner.fit_with_input(whole, y, weights, task, seed, source.input, source.normalization)
         else:
@@ -134,6 +170,33 @@ class LearnerFactory:
             return predict(single_tensor(batch.x, f"learner {self.name}")).cpu()
 
         return map_samples(source, torch.arange(len(source)), _CHUNK, answered)
+
+    def fit_all(self, train: Source, test: Source, seed: int) -> Tensor:
+        """Fit on all training samples and return the answers for all samples of ``test`` (n, …), on the CPU.
+
+        A learner of nodes trains on the original graph.
+        """
+        targets = get_targets(train)
+        if isinstance(self.learner, FitsNodes):
+            graph, test_nodes = self._graph(test)
+            nodes = self._graph(train)[1]
+            training = TrainingNodes(x=graph.features, y=targets, adjacency=graph.adjacency, labelled=nodes)
+            if graph.representation.inductive:
+                among = normalized_adjacency(graph.training_edges(nodes), len(nodes))
+                training = TrainingNodes(x=graph.features[nodes], y=targets, adjacency=among)
+            return self.learner.fit_nodes(training, get_task(test), seed, graph, test_nodes).cpu()
+        every = train.fetch(torch.arange(len(train)))
+        return self.fit_predict(test, every.x, targets, None, seed, getattr(train, "texts", ()))
+
+    def _graph(self, source: Source) -> tuple[NodeGraph, Tensor]:
+        """Return the graph of a source of nodes, and which nodes its samples are."""
+        graph, places = getattr(source, "graph", None), getattr(source, "places", None)
+        if graph is None or places is None:
+            raise PotstillError(
+                f"{self.name} learns nodes of a graph, and {source.name} has none; choose another learner, such as "
+                "linear-model"
+            )
+        return graph, places
 
 
 def is_learner_name(name: object) -> bool:

@@ -49,15 +49,7 @@ class FullReference:
         """Return the score of one student trained on all of ``train``: ``mean``, ``n`` = 1, ``recipe``."""
         task, targets = get_task(self.test), get_targets(self.test)
         if isinstance(self.make, LearnerFactory):
-            every = self.train.fetch(torch.arange(len(self.train)))
-            said = self.make.fit_predict(
-                self.test,
-                every.x,
-                get_targets(self.train),
-                None,
-                derive_seed(self.seed, "full"),
-                getattr(self.train, "texts", ()),
-            )
+            said = self.make.fit_all(self.train, self.test, derive_seed(self.seed, "full"))
             return self._result(task.score(said, targets), finite=True)
         network = self.make(derive_seed(self.seed, "full")).train()
         rng = generator(self.seed, "full")

@@ -1,9 +1,22 @@
 """Kinds of input, such as images or tables: what other layers ask of a kind instead of comparing its name."""
 
 from potstill._util.html import Html, tag
-from potstill.kinds.kind import BUILT_IN, IMAGE, PAIR, SERIES, TABLE, TEXT, TEXTS, WAVES, Kind, get_kind, list_kinds
+from potstill.kinds.kind import (
+    BUILT_IN,
+    GRAPH,
+    IMAGE,
+    PAIR,
+    SERIES,
+    TABLE,
+    TEXT,
+    TEXTS,
+    WAVES,
+    Kind,
+    get_kind,
+    list_kinds,
+)
 
 __all__ = [
-    "BUILT_IN", "IMAGE", "PAIR", "SERIES", "TABLE", "TEXT", "TEXTS", "WAVES", "Html", "Kind", "get_kind", "list_kinds",
-    "tag",
+    "BUILT_IN", "GRAPH", "IMAGE", "PAIR", "SERIES", "TABLE", "TEXT", "TEXTS", "WAVES", "Html", "Kind", "get_kind",
+    "list_kinds", "tag",
 ]  # fmt: skip

@@ -13,7 +13,9 @@ from potstill._util.notebook_repr import inline_image
 from potstill.core import InputSpec, registry
 from potstill.errors import PotstillError
 
-__all__ = ["BUILT_IN", "IMAGE", "PAIR", "SERIES", "TABLE", "TEXT", "TEXTS", "WAVES", "Kind", "get_kind", "list_kinds"]
+__all__ = [
+    "BUILT_IN", "GRAPH", "IMAGE", "PAIR", "SERIES", "TABLE", "TEXT", "TEXTS", "WAVES", "Kind", "get_kind", "list_kinds",
+]  # fmt: skip
 
 
 def _size(spec: InputSpec, noun: str) -> str:
@@ -31,6 +33,11 @@ def _columns(spec: InputSpec, noun: str) -> str:
 def _numbers(spec: InputSpec, noun: str) -> str:
     """Return ``texts as 64 numbers``."""
     return f"{noun} as {math.prod(spec.shape):,} numbers"
+
+
+def _features(spec: InputSpec, noun: str) -> str:
+    """Return ``nodes of 1,433 features``."""
+    return f"{noun} of {math.prod(spec.shape):,} features"
 
 
 def _draw_image(x: Any, alt: str) -> Html:
@@ -84,11 +91,13 @@ WAVES = Kind(name="waves", noun="waves inputs", axes=("channels", "time"))
 """Sampled sound."""
 TEXT = Kind(name="text", noun="texts", axes=("representation",), size=_numbers)
 """Texts, each as a vector of numbers: the representation that `potstill.data.text_encoder` makes."""
+GRAPH = Kind(name="graph", noun="nodes", axes=("features",), network="linear", size=_features)
+"""Nodes of one graph, each as its propagated features: `potstill.data.graph` says how they are made."""
 TEXTS = Kind(name="texts", noun="texts inputs")
 """Texts, as word numbers."""
 PAIR = Kind(name="pair", noun="pair inputs", network="towers")
 """Pairs of an image and a text."""
-BUILT_IN = (IMAGE, TABLE, SERIES, WAVES, TEXT, TEXTS, PAIR)
+BUILT_IN = (IMAGE, TABLE, SERIES, WAVES, TEXT, GRAPH, TEXTS, PAIR)
 """Kinds of this package."""
 
 
