@@ -89,7 +89,7 @@ class NodeGraph:
     validation_labels: Int[Tensor, " v"]
     representation: Propagated = Propagated()
     columns: tuple[str, ...] = ()
-    """Names of the features, where they are training_rows."""
+    """Names of the features, where they are known."""
 
     def __post_init__(self) -> None:
         if not torch.equal(self.edges, undirected_edges(self.edges)):

@@ -29,7 +29,8 @@ def read_graph(task: Task, data: object, options: ReadOptions) -> Splits:
     """Read a graph for node classification: an ``.npz``, a folder with nodes.csv and edges.csv, PyTorch Geometric's
     ``Data``, a networkx graph, or a mapping of arrays.
 
-    Edges count in both directions, and loops are left out. Without masks, test nodes are drawn from labelled ones.
+    Edges count in both directions, and loops are left out. Without a mask of test nodes, all labelled nodes that are in
+    no mask are tested where there is a mask of training nodes; else test nodes are drawn from the labelled ones.
 
     Args:
         task: classification.
@@ -110,6 +111,9 @@ def _parts(
     def encoded(nodes: Int[Tensor, " k"] | None) -> list[Any]:
         return [] if nodes is None else [read.labels[i] for i in nodes.tolist()]
 
+    if given[0] is not None and given[2] is None and options.test_fraction and others.any():
+        given[2] = torch.where(others)[0]
+        notes.append(f"{name}: test nodes are the {len(given[2]):,} labelled ones that are in no mask")
     rest = [nodes for nodes in given[1:] if nodes is not None and len(nodes)]
     y, more, classes, label_notes = encode_labels(
         encoded(train), [each for nodes in rest for each in encoded(nodes)] if rest else None, classes=read.classes,

@@ -173,7 +173,11 @@ class Probe:
 
 
 def narrow_network(make: NetworkFactory, train: Source) -> NetworkFactory:
-    """Return a cheaper network of the same family if there is one: a ConvNet of `NARROW_WIDTH` channels."""
+    """Return a cheaper network of the same family if there is one: a ConvNet of `NARROW_WIDTH` channels, or the learner
+    that a dear learner names.
+    """
+    if isinstance(make, LearnerFactory):
+        return make.for_trials()
     match = re.match(r"(convnet-d\d+-w)(\d+)", make.name)
     if match is None or int(match[2]) <= NARROW_WIDTH:
         return make

@@ -22,8 +22,8 @@ from potstill.functional.graph import normalized_adjacency
 from potstill.tasks import get_targets, get_task
 
 __all__ = [
-    "FitsNodes", "FitsTexts", "FitsWithInput", "Learner", "LearnerFactory", "Predictor", "TrainingNodes",
-    "is_learner_name", "make_learner",
+    "FitsNodes", "FitsTexts", "FitsWithInput", "HasTrialLearner", "Learner", "LearnerFactory", "Predictor",
+    "TrainingNodes", "is_learner_name", "make_learner",
 ]  # fmt: skip
 
 Predictor: TypeAlias = Callable[[Tensor], Tensor]
@@ -103,6 +103,23 @@ class TrainingNodes:
     labelled: Int[Tensor, " m"] | None = None
     """Nodes that have a label; ``None``: all."""
 
+    def to_device(self, device: torch.device) -> "TrainingNodes":
+        """Return the nodes on a device."""
+        moved = {
+            field.name: None if (value := getattr(self, field.name)) is None else value.to(device)
+            for field in dataclasses.fields(self)
+        }
+        return TrainingNodes(**moved)
+
+
+@runtime_checkable
+class HasTrialLearner(Protocol):
+    """A `Learner` that is dear, and names a cheap one that chooses among many candidate sets."""
+
+    def for_trials(self) -> Learner:
+        """Return the cheap learner."""
+        ...
+
 
 @runtime_checkable
 class FitsNodes(Protocol):
@@ -128,6 +145,13 @@ class LearnerFactory:
         raise PotstillError(
             f"{self.name} is not a network, and a network is needed here; name one, such as convnet or mlp"
         )
+
+    def for_trials(self) -> "LearnerFactory":
+        """Return the learner that chooses among many candidate sets: a cheap one if this one names it, else itself."""
+        if not isinstance(self.learner, HasTrialLearner):
+            return self
+        learner = self.learner.for_trials()
+        return LearnerFactory(learner, learner.name, self.device)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 Training follows the program of GCond (arXiv:2110.07580, ChandlerBang/GCond, models/gcn.py): 600 updates of Adam on the
 whole set, a tenth of the rate and a new Adam from the middle on, and the weights of the update that is best on
-validation nodes of the original graph. Sets without an adjacency are nodes with a loop each.
+validation nodes of the original graph. It looks at these after every update (``validate_every=1``); here every fifth is
+looked at, as looking takes most of the time. Sets without an adjacency are nodes with a loop each.
 """
 
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -21,7 +22,7 @@ from potstill.augment.mix import label_rows
 from potstill.core import Task
 from potstill.data.graph import NodeGraph
 from potstill.errors import PotstillError
-from potstill.evaluation.estimators import Predictor, TrainingNodes
+from potstill.evaluation.estimators import Learner, Predictor, TrainingNodes
 from potstill.evaluation.student import assign_gradients
 from potstill.functional.graph import propagate
 from potstill.nn.init import build_network
@@ -31,6 +32,9 @@ __all__ = ["GAT", "GCN", "SGC", "NodeMLP"]
 
 _SPARSE = 0.1
 """Fraction of features that are not 0, below which a product with them is sparse."""
+
+_TRIAL_STEPS = 100
+"""Updates of a learner that chooses among many candidate sets."""
 
 Drop = Callable[[Tensor], Tensor]
 
@@ -179,7 +183,7 @@ class _NodeLearner:
     """Hidden units (``hidden``)."""
     dropout: float = 0.5
     """Fraction of hidden units that an update leaves out."""
-    validate_every: int = 1
+    validate_every: int = 5
     """Updates between two looks at validation nodes."""
     hops_read: ClassVar[int] = 2
     """How far a network looks from a node."""
@@ -199,6 +203,10 @@ class _NodeLearner:
         """Return the nodes as the network sees them."""
         return _View.of(x, adjacency)
 
+    def for_trials(self) -> Learner:
+        """Return the learner that chooses among many candidate sets: a linear layer on propagated features."""
+        return SGC(steps=_TRIAL_STEPS, validate_every=_TRIAL_STEPS // 5)
+
     def fit(self, x: Tensor, y: Tensor, weights: Tensor | None, task: Task, seed: int) -> Predictor:
         """Refuse vectors without a graph.
 
@@ -212,11 +220,12 @@ class _NodeLearner:
     ) -> Int[Tensor, " k"]:
         """Train on nodes and return the classes of the graph's nodes ``test_nodes``."""
         rng = generator(seed, self.name)
+        training = training.to_device(graph.features.device)
         make: Any = partial(self.network, graph.features.shape[1], task.outputs)
         network = build_network(make, training.x.device, rng)
         learned = self.view(training.x, training.adjacency, graph)
-        rows = label_rows(training.y.detach().cpu(), task.outputs, torch.float32)
-        share = torch.ones(len(rows)) if training.weights is None else training.weights.detach().cpu().float()
+        rows = label_rows(training.y.detach(), task.outputs, torch.float32)
+        share = torch.ones(len(rows)) if training.weights is None else training.weights.detach().float()
         parameters = list(network.parameters())
         whole = self.view(graph.features, graph.adjacency, graph)
         near, judges = whole.around(graph.validation, self.hops_read)
@@ -273,6 +282,10 @@ class NodeMLP(_NodeLearner):
 
     def network(self, features: int, outputs: int) -> _Network:
         return _Convolutions(features, self.hidden, outputs, False)
+
+    def for_trials(self) -> Learner:
+        """Return itself in fewer updates: what it reads is no propagated features."""
+        return replace(self, steps=min(self.steps, _TRIAL_STEPS), validate_every=_TRIAL_STEPS // 5)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -92,7 +92,8 @@ def _gallery(path: Path, arrays: Mapping[str, Any], card: Mapping[str, Any]) -> 
     index = [int(i) for c, take in enumerate(shown(sizes)) for i in np.flatnonzero(hard == c)[:take]]
     held = np.stack([np.asarray(inputs[i : i + 1])[0] for i in index]) if index else np.zeros((0, *shape[1:]))
     captions = tuple(map(str, arrays.get("captions", ())))
-    columns = card["input"].get("columns", ()) if isinstance(card.get("input"), Mapping) else ()
+    about = card["input"] if isinstance(card.get("input"), Mapping) else {}
+    columns = about.get("columns", ())
     if len(arrays.get("columns", ())):
         columns = arrays["columns"]
     return Gallery(
@@ -105,6 +106,7 @@ def _gallery(path: Path, arrays: Mapping[str, Any], card: Mapping[str, Any]) -> 
         weights=None if weights is None else weights[index] / weights.mean(dtype=np.float64),
         scores=None if "scores" not in arrays else (float(arrays["scores"].min()), float(arrays["scores"].max())),
         captions=tuple(captions[i] for i in index) if len(captions) == len(inputs) else (),
+        kind=str(about.get("kind", "")),
     )
 
 

@@ -23,7 +23,7 @@ class Gallery:
     ``labels`` are classes (n,) or rows of probabilities (n, k). ``counts`` are the items of each class in the whole set
     where ``inputs`` holds only some of them. ``columns`` are a table's column names. ``real``: they are real samples.
     ``weights``: of each input, divided by the mean of the whole set. ``scores``: range of labels that are scores;
-    ``labels`` are then the probabilities that cross-entropy reads from them.
+    ``labels`` are then the probabilities that cross-entropy reads from them. ``kind``: name of the kind of input.
 
     Without classes ``labels`` are 0, ``targets`` (n, …) are the targets, ``target_names`` their names, and ``captions``
     the text of each input, if it has one.
@@ -42,6 +42,7 @@ class Gallery:
     scores: tuple[float, float] | None = None
     series: Float[np.ndarray, "count length v"] | None = None
     """Points of which the windows are parts."""
+    kind: str = ""
 
     @property
     def hard_labels(self) -> Num[np.ndarray, " n"]:

@@ -6,6 +6,7 @@ import numpy as np
 
 from potstill._util.html import Html, join_html, tag
 from potstill._util.notebook_repr import inline_image
+from potstill.kinds import GRAPH
 from potstill.reports.drawings import draw_window, labelled, parallel_axes, scroll_box
 from potstill.reports.entry import Gallery
 from potstill.reports.tables import bare_table, note, row
@@ -17,6 +18,8 @@ _LONGEST = 128
 _LONGEST_TEXT, _LARGEST = 600, 3
 """Characters of a text, and classes of a soft label, that a page shows."""
 _WEIGHTS = "The numbers are weights: how much an input counts in training, over the mean of the set."
+_STRONGEST = 8
+"""Features of a node that a page shows."""
 _FEW = 4
 """Up to so many images of a class are drawn larger, and classes stand side by side."""
 
@@ -141,6 +144,38 @@ def _texts(g: Gallery, of: str) -> list[Html]:
     return [scroll_box(table, labelled("Texts", of)), note(text)]
 
 
+def _strongest(values: np.ndarray, names: Sequence[str]) -> Html:
+    """Return the features of the largest absolute values, and the values."""
+    largest = [j for j in np.argsort(-abs(values), kind="stable")[:_STRONGEST] if values[j]]
+    return tag("bdi", ", ".join(f"{names[j]} {values[j]:.2g}".replace("-", "−") for j in largest))
+
+
+def _nodes(g: Gallery, of: str) -> list[Html]:
+    """Return the strongest features of the mean of each class, and of each node."""
+    d, body, means = g.inputs.shape[1], [], []
+    names = g.columns if len(g.columns) == d else tuple(f"feature {j + 1}" for j in range(d))
+    for c, (name, take) in enumerate(zip(g.classes, shown(g.sizes), strict=True)):
+        index = np.flatnonzero(g.hard_labels == c)[:take].tolist()
+        if not index:
+            continue
+        if len(index) > 1:
+            means.append(row(name, _strongest(g.inputs[index].mean(0), names)))
+        for i in index:
+            weight = [] if g.weights is None else [tag("bdi", f"×{g.weights[i]:.3g}")]
+            body.append(row(name, *weight, _strongest(g.inputs[i], names)))
+    head = ["class", *([] if g.weights is None else ["weight"]), "strongest features"]
+    text = f"{len(body):,} of {sum(g.sizes):,} nodes, each with the {_STRONGEST} of its {d:,} propagated features that "
+    text += "are farthest from 0."
+    text += "" if g.weights is None else f" {_WEIGHTS}"
+    text += "" if g.scores is None else f" {_scores(g.scores)}"
+    classes = bare_table("Mean of the nodes of a class", ["class", "strongest features"], means)
+    nodes = bare_table("Nodes by class", head, body)
+    return [
+        *([scroll_box(classes, labelled("Means of classes", of))] if means else []),
+        scroll_box(nodes, labelled("Nodes", of)), note(text),
+    ]  # fmt: skip
+
+
 def gallery(g: Gallery, of: str = "") -> Html:
     """Return the inputs of ``g`` by class: images clamped to [0,1] with sharp pixels, or a table; without classes one
     after another.
@@ -152,6 +187,8 @@ def gallery(g: Gallery, of: str = "") -> Html:
         return join_html(items(g, of))
     if g.inputs.ndim == 2 and len(g.captions) == len(g.inputs) > 0:
         return join_html(_texts(g, of))
+    if g.inputs.ndim == 2 and g.kind == GRAPH.name:
+        return join_html(_nodes(g, of))
     return join_html(_pictures(g) if g.inputs.ndim == 4 else _rows(g, of))
 
 
