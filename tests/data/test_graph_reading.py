@@ -51,7 +51,7 @@ def dense_vectors(graph, hops=2):
 def test_training_nodes_are_propagated_features_and_the_split_is_the_graphs():
     graph = block_graph()
     s = load(graph)
-    assert (s.train.input.kind, s.train.input.shape, len(s.train), len(s.test)) == ("graph", (24,), 24, 36)
+    assert (s.train.input.kind, s.train.input.shape, len(s.train), len(s.test)) == ("node", (24,), 24, 36)
     vectors = torch.from_numpy(dense_vectors(graph)).float()
     for source, mask in ((s.train, "train_mask"), (s.test, "test_mask")):
         assert torch.equal(source.places, torch.from_numpy(np.where(graph[mask])[0]))

@@ -33,9 +33,9 @@ def count_inputs(number: int, kind: str, shape: Sequence[int], parts: Sequence[s
     size = "×".join(map(str, shape)) or " and ".join(parts)
     if kind == "text":
         return f"{plural(number, 'text')} as {size} numbers"
-    return plural(
-        number, {"image": "picture", "pair": "pair", "series": "window", "graph": "node"}.get(kind, "row")
-    ) + (f" of {size}" if size else "")
+    return plural(number, {"image": "picture", "pair": "pair", "series": "window", "node": "node"}.get(kind, "row")) + (
+        f" of {size}" if size else ""
+    )
 
 
 class Table(NamedTuple):

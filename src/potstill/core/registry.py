@@ -135,7 +135,7 @@ _PATHS: dict[Group, dict[str, str]] = {
     "loaders": {  # by the task whose data they read
         "table/regression": "data.regression:read_regression", "series/forecast": "data.series:read_series",
         "pair/retrieval": "data.pairs:read_pairs", "table/multi-label": "data.multi_label:read_multi_label",
-        "graph/classification": "data.graphs:read_graph",
+        "node/classification": "data.graphs:read_graph",
     },
     "executors": {
         "serial": "execution.executor:Serial", "processes": "execution.processes:Processes",
@@ -144,7 +144,7 @@ _PATHS: dict[Group, dict[str, str]] = {
     "kinds": {
         "image": "kinds.kind:IMAGE", "table": "kinds.kind:TABLE", "series": "kinds.kind:SERIES",
         "pair": "kinds.kind:PAIR", "waves": "kinds.kind:WAVES", "texts": "kinds.kind:TEXTS",
-        "text": "kinds.kind:TEXT", "graph": "kinds.kind:GRAPH",
+        "text": "kinds.kind:TEXT", "node": "kinds.kind:NODE",
     },
 }  # fmt: skip
 """Built-in parts, as ``module:attribute`` below ``potstill``."""

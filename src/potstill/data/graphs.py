@@ -73,7 +73,7 @@ def read_graph(task: Task, data: object, options: ReadOptions) -> Splits:
         name=read.name, train=part(parts[0], train_x, y),
         test=part(parts[2], graph.propagated[parts[2]], test_y) if len(parts[2]) else None,
         spec=InputSpec(
-            kind="graph", shape=(x.shape[1],), units="propagated features of a node", columns=read.columns
+            kind="node", shape=(x.shape[1],), units="propagated features of a node", columns=read.columns
         ),
         classes=classes, normalization=options.normalization or text_normalization(train_x), notes=tuple(notes),
     )  # fmt: skip

@@ -3,8 +3,8 @@
 from potstill._util.html import Html, tag
 from potstill.kinds.kind import (
     BUILT_IN,
-    GRAPH,
     IMAGE,
+    NODE,
     PAIR,
     SERIES,
     TABLE,
@@ -17,6 +17,18 @@ from potstill.kinds.kind import (
 )
 
 __all__ = [
-    "BUILT_IN", "GRAPH", "IMAGE", "PAIR", "SERIES", "TABLE", "TEXT", "TEXTS", "WAVES", "Html", "Kind", "get_kind",
-    "list_kinds", "tag",
+    "BUILT_IN",
+    "IMAGE",
+    "NODE",
+    "PAIR",
+    "SERIES",
+    "TABLE",
+    "TEXT",
+    "TEXTS",
+    "WAVES",
+    "Html",
+    "Kind",
+    "get_kind",
+    "list_kinds",
+    "tag",
 ]  # fmt: skip

@@ -14,7 +14,18 @@ from potstill.core import InputSpec, registry
 from potstill.errors import PotstillError
 
 __all__ = [
-    "BUILT_IN", "GRAPH", "IMAGE", "PAIR", "SERIES", "TABLE", "TEXT", "TEXTS", "WAVES", "Kind", "get_kind", "list_kinds",
+    "BUILT_IN",
+    "IMAGE",
+    "NODE",
+    "PAIR",
+    "SERIES",
+    "TABLE",
+    "TEXT",
+    "TEXTS",
+    "WAVES",
+    "Kind",
+    "get_kind",
+    "list_kinds",
 ]  # fmt: skip
 
 
@@ -91,13 +102,13 @@ WAVES = Kind(name="waves", noun="waves inputs", axes=("channels", "time"))
 """Sampled sound."""
 TEXT = Kind(name="text", noun="texts", axes=("representation",), size=_numbers)
 """Texts, each as a vector of numbers: the representation that `potstill.data.text_encoder` makes."""
-GRAPH = Kind(name="graph", noun="nodes", axes=("features",), network="linear", size=_features)
+NODE = Kind(name="node", noun="nodes", axes=("features",), network="linear", size=_features)
 """Nodes of one graph, each as its propagated features: `potstill.data.graph` says how they are made."""
 TEXTS = Kind(name="texts", noun="texts inputs")
 """Texts, as word numbers."""
 PAIR = Kind(name="pair", noun="pair inputs", network="towers")
 """Pairs of an image and a text."""
-BUILT_IN = (IMAGE, TABLE, SERIES, WAVES, TEXT, GRAPH, TEXTS, PAIR)
+BUILT_IN = (IMAGE, TABLE, SERIES, WAVES, TEXT, NODE, TEXTS, PAIR)
 """Kinds of this package."""
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from potstill._util.html import Html, join_html, tag
 from potstill._util.notebook_repr import inline_image
-from potstill.kinds import GRAPH
+from potstill.kinds import NODE
 from potstill.reports.drawings import draw_window, labelled, parallel_axes, scroll_box
 from potstill.reports.entry import Gallery
 from potstill.reports.tables import bare_table, note, row
@@ -187,7 +187,7 @@ def gallery(g: Gallery, of: str = "") -> Html:
         return join_html(items(g, of))
     if g.inputs.ndim == 2 and len(g.captions) == len(g.inputs) > 0:
         return join_html(_texts(g, of))
-    if g.inputs.ndim == 2 and g.kind == GRAPH.name:
+    if g.inputs.ndim == 2 and g.kind == NODE.name:
         return join_html(_nodes(g, of))
     return join_html(_pictures(g) if g.inputs.ndim == 4 else _rows(g, of))
 

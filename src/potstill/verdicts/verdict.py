@@ -12,7 +12,7 @@ __all__ = ["Gap", "Kind", "Verdict", "count_noun", "mapping_of", "noun_of_kind",
 Kind = Literal[
     "better", "worse", "not told apart", "untested", "no baselines", "reference", "naive", "unmeasured", "mixed"
 ]
-_NOUNS = {"image": "pictures", "table": "rows", "pair": "pairs", "series": "windows", "text": "texts", "graph": "nodes"}
+_NOUNS = {"image": "pictures", "table": "rows", "pair": "pairs", "series": "windows", "text": "texts", "node": "nodes"}
 
 
 def noun_of_kind(kind: object) -> str:
