@@ -24,7 +24,7 @@ def test_a_set_of_nodes_is_made_measured_and_shown(tmp_path, capsys, monkeypatch
     card = json.loads(capsys.readouterr().out)
     assert card["accuracy"]["mean"] > 0.6
     assert card["full"]["mean"] > 0.8
-    assert card["baselines"]["random"]["bytes"] <= card["bytes"]
+    assert card["baselines"]["random"]["bytes"] <= card["bytes"]["total"]
     assert main(["report", "small.safetensors", "--out", "page.html"]) == 0
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "6 of 6 nodes, each with the 8 of its 24 propagated features" in page

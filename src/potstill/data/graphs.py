@@ -112,8 +112,8 @@ def _parts(
         return [] if nodes is None else [read.labels[i] for i in nodes.tolist()]
 
     if given[0] is not None and given[2] is None and options.test_fraction and others.any():
-        given[2] = torch.where(others)[0]
-        notes.append(f"{name}: test nodes are the {len(given[2]):,} labelled ones that are in no mask")
+        given[2] = unmasked = torch.where(others)[0]
+        notes.append(f"{name}: test nodes are the {len(unmasked):,} labelled ones that are in no mask")
     rest = [nodes for nodes in given[1:] if nodes is not None and len(nodes)]
     y, more, classes, label_notes = encode_labels(
         encoded(train), [each for nodes in rest for each in encoded(nodes)] if rest else None, classes=read.classes,

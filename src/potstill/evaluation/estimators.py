@@ -105,11 +105,14 @@ class TrainingNodes:
 
     def to_device(self, device: torch.device) -> "TrainingNodes":
         """Return the nodes on a device."""
-        moved = {
-            field.name: None if (value := getattr(self, field.name)) is None else value.to(device)
-            for field in dataclasses.fields(self)
-        }
-        return TrainingNodes(**moved)
+
+        def moved(value: Tensor | None) -> Tensor | None:
+            return None if value is None else value.to(device)
+
+        return TrainingNodes(
+            x=self.x.to(device), y=self.y.to(device), weights=moved(self.weights), adjacency=moved(self.adjacency),
+            labelled=moved(self.labelled),
+        )  # fmt: skip
 
 
 @runtime_checkable
