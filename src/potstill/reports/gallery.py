@@ -6,7 +6,6 @@ import numpy as np
 
 from potstill._util.html import Html, join_html, tag
 from potstill._util.notebook_repr import inline_image
-from potstill.kinds import NODE
 from potstill.reports.drawings import draw_window, labelled, parallel_axes, scroll_box
 from potstill.reports.entry import Gallery
 from potstill.reports.tables import bare_table, note, row
@@ -18,6 +17,8 @@ _LONGEST = 128
 _LONGEST_TEXT, _LARGEST = 600, 3
 """Characters of a text, and classes of a soft label, that a page shows."""
 _WEIGHTS = "The numbers are weights: how much an input counts in training, over the mean of the set."
+_NODE = "node"
+"""Kind of the nodes of a graph."""
 _STRONGEST = 8
 """Features of a node that a page shows."""
 _FEW = 4
@@ -187,7 +188,7 @@ def gallery(g: Gallery, of: str = "") -> Html:
         return join_html(items(g, of))
     if g.inputs.ndim == 2 and len(g.captions) == len(g.inputs) > 0:
         return join_html(_texts(g, of))
-    if g.inputs.ndim == 2 and g.kind == NODE.name:
+    if g.inputs.ndim == 2 and g.kind == _NODE:
         return join_html(_nodes(g, of))
     return join_html(_pictures(g) if g.inputs.ndim == 4 else _rows(g, of))
 
