@@ -174,7 +174,7 @@ class Probe:
 
 def narrow_network(make: NetworkFactory, train: Source) -> NetworkFactory:
     """Return a cheaper network of the same family if there is one: a ConvNet of `NARROW_WIDTH` channels, or the learner
-    that a dear learner names.
+    that an expensive learner names.
     """
     if isinstance(make, LearnerFactory):
         return make.for_trials()

@@ -117,7 +117,7 @@ class TrainingNodes:
 
 @runtime_checkable
 class HasTrialLearner(Protocol):
-    """A `Learner` that is dear, and names a cheap one that chooses among many candidate sets."""
+    """An expensive `Learner`, which names a cheap one that chooses among many candidate sets."""
 
     def for_trials(self) -> Learner:
         """Return the cheap learner."""
