@@ -245,10 +245,10 @@ def _texts(column: Any) -> list[str]:
     return ["" if each is None else str(each) for each in to_texts(column).to_pylist()]
 
 
-def _split_masks(said: Sequence[str], name: str, column: str) -> list[Array | None]:
-    parts = [_PARTS.get(each.strip().lower(), -1 if not each.strip() else None) for each in said]
+def _split_masks(parts_by_node: Sequence[str], name: str, column: str) -> list[Array | None]:
+    parts = [_PARTS.get(each.strip().lower(), -1 if not each.strip() else None) for each in parts_by_node]
     if None in parts:
-        wrong = said[parts.index(None)]
+        wrong = parts_by_node[parts.index(None)]
         raise PotstillError(f"{name}: the column {column!r} says train, val, test or nothing, not {wrong[:40]!r}")
     numbers = np.array(parts)
     return [numbers == part if (numbers == part).any() else None for part in range(3)]

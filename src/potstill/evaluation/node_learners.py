@@ -186,7 +186,7 @@ class _NodeLearner:
     validate_every: int = 5
     """Updates between two looks at validation nodes."""
     hops_read: ClassVar[int] = 2
-    """How far a network looks from a node."""
+    """Hops from a node that a network reads."""
 
     def __post_init__(self) -> None:
         for setting, least in (("steps", 1), ("hidden", 1), ("validate_every", 1)):
