@@ -1,0 +1,85 @@
+"""Sets of nodes of graphs: benchmarks/graphs.py."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tools.docs.parts import interval, table
+
+__all__ = ["graph_findings", "graphs"]
+
+
+def graphs(root: Path) -> str:
+    """A table for each graph and number of nodes, a row for each way to make a set."""
+    path = root / "results" / "graphs.json"
+    if not path.exists():
+        return "Nothing has been measured yet."
+    held = json.loads(path.read_text(encoding="utf-8"))
+    s, blocks = held["settings"], []
+    for graph in held["graphs"]:
+        parts = [part for part in graph["parts"] if part["rows"]]
+        blocks += [_block(graph, part, list(s["learners"])) for part in parts]
+    note = (
+        f"Public splits; test accuracy in percent: means of {s['seeds']} sets with 95 % intervals (Student's t), each "
+        f"the mean of {s['students']} students. Values have 8 bits, bytes are arithmetic-coded, and rows have equal nodes, not equal bytes. Published figures "
+        f"are of a GCN and stand in {held['published']}. There real nodes keep their own features and edges; here they "
+        f"have propagated features, which is why `random` is higher. Seconds are of making a set. "
+        f"{held['machine']['processor']}, one thread, torch {held['machine']['torch']}. `benchmarks/graphs.py`"
+    )
+    return "\n\n".join([*blocks, note])
+
+
+def graph_findings(root: Path) -> str:
+    """The highest mean of a made set and of real nodes under a GCN, beside the graph itself."""
+    path = root / "results" / "graphs.json"
+    if not path.exists():
+        return "Nothing has been measured yet."
+    lines = []
+    for graph in json.loads(path.read_text(encoding="utf-8"))["graphs"]:
+        for part in (part for part in graph["parts"] if part["rows"]):
+            made, real = (
+                max((r for r in part["rows"] if _is_made(r) is wanted), key=lambda r: r["scores"]["gcn"]["mean"],
+                    default=None)
+                for wanted in (True, False)
+            )  # fmt: skip
+            words = [_in_words(row) for row in (made, real) if row is not None]
+            published = graph["published"][str(part["nodes"])]
+            lines.append(
+                f"- **{graph['graph'].capitalize()}, {part['nodes']} nodes.** {'; '.join(words)}. Published: GCond "
+                f"{published['GCond']} %, SFGC {published['SFGC']} %. The graph itself: "
+                f"{100 * graph['full']['gcn']['mean']:.1f} %."
+            )
+    return "\n".join(
+        [
+            "Highest means of a GCN by a distilled set, and by selected real nodes, at equal nodes and not at equal bytes:",
+            "",
+            *lines,
+        ]
+    )
+
+
+def _is_made(row: Mapping[str, Any]) -> bool:
+    return str(row["row"]).startswith(("dc", "dm", "kip", "frepo"))
+
+
+def _in_words(row: Mapping[str, Any]) -> str:
+    return f"{100 * row['scores']['gcn']['mean']:.1f} % by {row['row']} ({row['bytes']:,.0f} bytes)"
+
+
+def _block(graph: Mapping[str, Any], part: Mapping[str, Any], learners: list[str]) -> str:
+    head: list[object] = ["set", "bytes", "seconds", *learners]
+    rows: list[list[object]] = [
+        [
+            row["row"], f"{row['bytes']:,.0f}", f"{row['seconds']:.1f}",
+            *(interval(row["scores"][n], 100, ".1f") for n in learners),
+        ]
+        for row in part["rows"]
+    ]  # fmt: skip
+    rows += [[f"published: {name}", "", "", f"{value:.1f}", *("" for _ in learners[1:])]
+             for name, value in graph["published"][str(part["nodes"])].items()]  # fmt: skip
+    rows.append(
+        ["all training nodes and the graph", "", "", *(f"{100 * graph['full'][n]['mean']:.1f}" for n in learners)]
+    )
+    title = f"**{graph['graph'].capitalize()}, {part['nodes']} nodes ({100 * part['ratio']:.1f} % of all)**"
+    return f"{title}\n\n{table(head, rows)}"
