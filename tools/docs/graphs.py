@@ -22,9 +22,10 @@ def graphs(root: Path) -> str:
         blocks += [_block(graph, part, list(s["learners"])) for part in parts]
     note = (
         f"Public splits; test accuracy in percent: means of {s['seeds']} sets with 95 % intervals (Student's t), each "
-        f"the mean of {s['students']} students. Values have 8 bits, bytes are arithmetic-coded, and rows have equal nodes, not equal bytes. Published figures "
+        f"the mean of {s['students']} students. Values have 8 bits, bytes are arithmetic-coded, and rows have equal nodes, not "
+        f"equal bytes. Published figures "
         f"are of a GCN and stand in {held['published']}. There real nodes keep their own features and edges; here they "
-        f"have propagated features, which is why `random` is higher. Seconds are of making a set. "
+        f"have propagated features, so that rows of real nodes are not those of the papers. Seconds are of making a set. "
         f"{held['machine']['processor']}, one thread, torch {held['machine']['torch']}. `benchmarks/graphs.py`"
     )
     return "\n\n".join([*blocks, note])
@@ -52,7 +53,7 @@ def graph_findings(root: Path) -> str:
             )
     return "\n".join(
         [
-            "Highest means of a GCN by a distilled set, and by selected real nodes, at equal nodes and not at equal bytes:",
+            "Highest means of a GCN by a distilled set, and by selected real nodes, at equal nodes (not equal bytes):",
             "",
             *lines,
         ]
