@@ -25,7 +25,7 @@ def graphs(root: Path) -> str:
         f"the mean of {s['students']} students. Values have 8 bits, bytes are arithmetic-coded, and rows have equal nodes, not "
         f"equal bytes. Published figures "
         f"are of a GCN and stand in {held['published']}. There real nodes keep their own features and edges; here they "
-        f"have propagated features, so that rows of real nodes are not those of the papers. Seconds are of making a set. "
+        f"have propagated features, so that rows of real nodes are not those of the papers. Seconds are of making. "
         f"{held['machine']['processor']}, one thread, torch {held['machine']['torch']}. `benchmarks/graphs.py`"
     )
     return "\n\n".join([*blocks, note])
