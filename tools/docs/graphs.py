@@ -22,9 +22,8 @@ def graphs(root: Path) -> str:
         blocks += [_block(graph, part, list(s["learners"])) for part in parts]
     note = (
         f"Public splits; test accuracy in percent: means of {s['seeds']} sets with 95 % intervals (Student's t), each "
-        f"the mean of {s['students']} students. Values have 8 bits, bytes are arithmetic-coded, and rows have equal nodes, not "
-        f"equal bytes. Published figures "
-        f"are of a GCN and stand in {held['published']}. There real nodes keep their own features and edges; here they "
+        f"the mean of {s['students']} students. Values have 8 bits, bytes are arithmetic-coded, and rows have equal nodes, "
+        f"not equal bytes. Published figures are of a GCN and stand in {held['published']}. There real nodes keep their own features and edges; here they "
         f"have propagated features, so that rows of real nodes are not those of the papers. Seconds are of making. "
         f"{held['machine']['processor']}, one thread, torch {held['machine']['torch']}. `benchmarks/graphs.py`"
     )
