@@ -20,13 +20,16 @@ def graphs(root: Path) -> str:
     for graph in held["graphs"]:
         parts = [part for part in graph["parts"] if part["rows"]]
         blocks += [_block(graph, part, list(s["learners"])) for part in parts]
-    note = (
-        f"Public splits; test accuracy in percent: means of {s['seeds']} sets with 95 % intervals (Student's t), each "
-        f"the mean of {s['students']} students. Values have 8 bits, bytes are arithmetic-coded, and rows have equal nodes, "
-        f"not equal bytes. Published figures are of a GCN and stand in {held['published']}. There real nodes keep their own features and edges; here they "
-        f"have propagated features, so that rows of real nodes are not those of the papers. Seconds are of making. "
-        f"{held['machine']['processor']}, one thread, torch {held['machine']['torch']}. `benchmarks/graphs.py`"
-    )
+    about = [
+        f"Public splits; test accuracy in percent: means of {s['seeds']} sets with 95 % intervals (Student's t), each",
+        f"the mean of {s['students']} students. Values have 8 bits, bytes are arithmetic-coded, and rows have",
+        "equal nodes, not equal bytes. Published figures are of a GCN and stand in",
+        f"{held['published']}. There real nodes keep their own features and",
+        "edges; here they have propagated features, so that rows of real nodes are not those of the papers.",
+        f"Seconds are of making a set. {held['machine']['processor']}, one thread, torch {held['machine']['torch']}.",
+        "`benchmarks/graphs.py`",
+    ]
+    note = " ".join(about)
     return "\n\n".join([*blocks, note])
 
 
