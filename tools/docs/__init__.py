@@ -52,6 +52,7 @@ from tools.docs import (
     sources,
     stored,
     strong,
+    table_ranks,
     texts,
     trajectories,
 )
@@ -80,6 +81,8 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "fairness": fairness.fairness,
     "graphs": graphs.graphs,
     "graph-findings": graphs.graph_findings,
+    "table-ranks": table_ranks.table_ranks,
+    "table-winners": table_ranks.table_winners,
     "texts": texts.texts,
     "text-winners": texts.text_winners,
     "poisoning": poisoning.poisoning,

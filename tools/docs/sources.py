@@ -44,6 +44,7 @@ SOURCES: dict[str, tuple[tuple[str, str], ...]] = {
         ("own_data.json", "benchmarks/own_data.py"), ("decoded.json", "benchmarks/decoded.py"),
         ("streaming.json", "benchmarks/streaming.py --side 32"), ("kinds.json", "benchmarks/kinds.py"),
         ("balance.json", "benchmarks/balance.py"), ("frozen.json", "benchmarks/frozen.py"),
+        ("table_ranks.json", "benchmarks/table_ranks.py"),
     ),
     "robustness": (
         ("faults.json", "benchmarks/faults.py"), ("fuzz.json", "-m tests.fuzz.targets"),
