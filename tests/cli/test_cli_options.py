@@ -287,6 +287,22 @@ OPTIONS = {
         "--force",
     },
     "mark": COMMON | {"FILE", "--key", "--out", "--strength", "--force"},
+    "use control": COMMON
+    | {
+        "ENVIRONMENT",
+        "--out",
+        "--items",
+        "--set",
+        "--policies",
+        "--generations",
+        "--sets",
+        "--students",
+        "--episodes",
+        "--population",
+        "--sigma",
+        "--updates",
+        "--seed",
+    },
     "use edge": COMMON
     | READING
     | {

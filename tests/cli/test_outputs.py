@@ -20,7 +20,16 @@ from potstill.cli.commands import COMMANDS, command_class, find_command
 from potstill.cli.main import main
 from potstill.errors import PotstillError
 
-FOLDERS = ("compare", "scaling", "use search", "use continual", "use federated", "use edge", "use augmentation")
+FOLDERS = (
+    "compare",
+    "scaling",
+    "use search",
+    "use continual",
+    "use federated",
+    "use edge",
+    "use augmentation",
+    "use control",
+)
 """Commands that write a folder."""
 CASES: dict[str, tuple[list[str], list[str]]] = {
     # name: words without --out, and what it reads, with the suffix that a file of the output would have
@@ -61,6 +70,7 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
     ),
     "mark": (["mark", "s.safetensors", "--key", "k.pem"], ["s.safetensors", "k.pem"]),
     "use edge": (["use", "edge", "s.safetensors", "--data", "d.csv", "--to", "80%"], ["s.safetensors", "d.csv"]),
+    "use control": (["use", "control", "CartPole-v1", "--set", "s.safetensors"], ["s.safetensors"]),
     "use augmentation": (["use", "augmentation", "d.csv", "--augment", "none"], ["d.csv"]),
     "use augmentation file": (["use", "augmentation", "d.csv", "--augment", "a.py:turn"], ["a.py"]),
 }  # fmt: skip

@@ -40,6 +40,7 @@ EXAMPLES = (
     "potstill use deletion --data digits --make dm --ipc 2 --steps 20 --network convnet-w8-d1 --out made.safetensors",
     "potstill use deletion made.safetensors --data digits --delete 3,17 --verify --out fewer.safetensors",
     "potstill use edge small.safetensors --data digits --to 80% --quick --seeds 2 --updates 200 --out device",
+    "potstill use control CartPole-v1 --generations 20 --students 3 --episodes 2 --out cartpole",
     "potstill use augmentation digits --augment dsa --seeds 3 --updates 150 --lr 0.1 --network mlp-w64 --out augmented",
     "potstill audit small.safetensors --data digits --parts privacy",
     "potstill audit privacy small.safetensors --data digits --students 1 --updates 50 --out small.audit.json",

@@ -30,6 +30,7 @@ GUIDES: dict[str, tuple[str, ...]] = {
     "use federated": ("guides/federated.md",),
     "use deletion": ("guides/deletion.md",),
     "use edge": ("guides/edge.md",),
+    "use control": ("guides/control.md",),
     "use augmentation": ("guides/augmentation.md",),
     "audit": ("guides/audit.md",),
     "audit privacy": ("guides/audit-privacy.md", "explanation/limitations.md"),
@@ -112,7 +113,7 @@ MORE: dict[str, tuple[str, ...]] = {
 """Sections of a command's page beside its help."""
 TRAINING = (
     "distill", "evaluate", "label", "score", "compare", "scaling", "diagnose", "active-learning", "use search",
-    "use continual", "use federated", "use deletion", "use edge", "use augmentation",
+    "use continual", "use federated", "use deletion", "use edge", "use control", "use augmentation",
     "audit", "audit privacy", "audit fairness", "audit robustness", "audit poisoning", "audit provenance",
 )  # fmt: skip
 """Commands that train networks."""

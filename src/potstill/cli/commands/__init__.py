@@ -51,6 +51,10 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             "use_edge:UseEdge",
             "train on a small device: a C header of few bits, a trainer in C, and baselines of the same bytes",
         ),
+        "use control": (
+            "use_control:UseControl",
+            "distil a behaviour: a few pairs of a state and an action, found by returns in a simulator",
+        ),
         "use augmentation": (
             "use_augmentation:UseAugmentation",
             "correct an augmentation's labels by validation data (SAFLEX), beside training on these data, too",
