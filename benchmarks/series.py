@@ -1,0 +1,209 @@
+"""One learned series beside real windows in the same bytes, and forecasts that learn nothing, on four real series.
+
+    python benchmarks/series.py [--seeds 3] [--students 3]
+    python benchmarks/series.py --show
+
+El Niño's temperatures are those of statsmodels; the others are R's, which ``Rscript`` writes. Every cell is a file
+under ``--folder``, from which an interrupted run goes on; the summary goes to ``results/series.json``. Nothing is
+chosen on the test part, the last fifth of the time: methods have their presets, learners their defaults, and ``real``
+searches on held-out training windows.
+"""
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from machine import machine
+
+import potstill
+from potstill.core import Splits
+from potstill.dataset_file.text_io import charged_bytes
+from potstill.evaluation.statistics import paired_difference, summary
+
+SERIES: dict[str, dict[str, Any]] = {
+    "elnino": {"window": 24, "horizon": 12, "length": 48},
+    "sunspot.month": {"window": 48, "horizon": 12, "length": 192},
+    "nottem": {"window": 24, "horizon": 12, "length": 48},
+    "EuStockMarkets": {"window": 20, "horizon": 5, "length": 96},
+}
+"""Windows, what they foretell, and the points of a learned series: before any was measured."""
+ROWS: dict[str, dict[str, Any]] = {
+    "kip, series": {"method": "kip", "length": 1},
+    "frepo, series": {"method": "frepo", "length": 1},
+    "dc, series": {"method": "dc", "length": 1},
+    "kip, half as many cosines": {"method": "kip", "length": 1, "harmonics": 2},
+    "best real windows": {"method": "real"},
+    "k-means of windows": {"method": "k-means", "codec": "uint4"},
+    "random windows": {"method": "random", "codec": "uint4"},
+}
+"""Rows: how the set is made; those without a length have the bytes of the first."""
+LEARNERS = {"ridge": 1, "linear": 3, "mlp": 3}
+"""Learners, and students where they draw."""
+
+
+def write_series(name: str, path: Path) -> None:
+    """Write a series as a table with a row for each point in time."""
+    if name == "elnino":
+        import statsmodels.api as sm
+
+        values = sm.datasets.elnino.load_pandas().data.drop(columns="YEAR").to_numpy().reshape(-1, 1).tolist()
+        head = ["temperature"]
+    else:
+        script = f"write.csv(as.matrix(datasets::{name}), row.names=FALSE)"
+        text = subprocess.run(["Rscript", "-e", script], capture_output=True, text=True, check=True).stdout
+        head, *values = list(csv.reader(text.splitlines()))
+    with path.open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(["point", *(h.lower() for h in head)])
+        out.writerows([[n, *row] for n, row in enumerate(values)])
+
+
+def make(name: str, row: str, splits: Splits, seed: int, cells: Mapping[str, Any]) -> potstill.Distilled:
+    """Return the set of a row."""
+    settings, series = dict(ROWS[row]), SERIES[name]
+    if "length" in settings:
+        length = series["length"]
+        form = f"series:length={length}"
+        if "harmonics" in settings:
+            form += f",harmonics={length // settings['harmonics']}"
+        size: dict[str, Any] = {"parametrization": form, "items": -(-length // series["window"])}
+    else:
+        size = {"bytes": cells["kip, series"]["bytes"], "codec": settings.get("codec")}
+    return potstill.distill(
+        splits, settings["method"], seed=seed, progress=None, device="cpu", executor="serial", **size
+    )  # fmt: skip
+
+
+def card_of(small: potstill.Distilled, splits: Splits, learner: str, students: int, seed: int, full: bool) -> Any:
+    return potstill.evaluate(
+        small, splits, networks=learner, seeds=students, seed=seed, baselines=False, full=full, progress=None,
+        executor="serial", robust_scores=False, device="cpu",
+    ).to_dict()  # fmt: skip
+
+
+def cell(name: str, row: str, splits: Splits, seed: int, args: argparse.Namespace, cells: Mapping[str, Any]) -> Any:
+    """Return one row of one seed, from its file or measured anew; ``reason`` where there is no such set."""
+    path = args.folder / f"{name}-{seed}-{row.replace(' ', '_')}.json"
+    if path.exists():
+        return json.loads(path.read_text())
+    started = time.monotonic()
+    try:
+        small = make(name, row, splits, seed, cells)
+    except potstill.PotstillError as error:
+        found: dict[str, Any] = {"reason": str(error)}
+    else:
+        seconds = time.monotonic() - started
+        scores = {
+            learner: card_of(small, splits, learner, args.students if draws > 1 else 1, seed, False)["score"]["mean"]
+            for learner, draws in LEARNERS.items()
+        }
+        found = {
+            "bytes": charged_bytes(small.metadata["bytes"]), "items": len(small), "scores": scores,
+            "codec": small.metadata["codec"]["name"], "seconds": round(seconds, 1),
+        }  # fmt: skip
+    path.write_text(json.dumps(found))
+    print(name, seed, row, found, flush=True)
+    return found
+
+
+def full(name: str, splits: Splits, args: argparse.Namespace) -> dict[str, Any]:
+    """Return the error of each learner on all training windows, and of forecasts that learn nothing."""
+    path = args.folder / f"{name}-full.json"
+    if not path.exists():
+        small = potstill.distill(splits, "random", items=4, seed=0, progress=None)
+        cards = {n: card_of(small, splits, n, args.students if s > 1 else 1, 0, True) for n, s in LEARNERS.items()}
+        naive = {n: v["score"] for n, v in cards["ridge"]["naive"].items()}
+        found = {"scores": {n: c["full"]["mean"] for n, c in cards.items()}, "naive": naive}
+        path.write_text(json.dumps(found))
+    return dict(json.loads(path.read_text()))
+
+
+def show(result: Mapping[str, Any]) -> None:
+    """Print the tables."""
+    for part in result["parts"]:
+        s = part["settings"]
+        print(
+            f"\n{part['name']}: {part['train']:,} windows of {s['window']}, {s['horizon']} to come; "
+            f"{s['length']} points"
+        )
+        print(f"{'':28}{'bytes':>8}" + "".join(f"{n:>24}" for n in LEARNERS))
+        for row in part["rows"]:
+            if "reason" in row:
+                print(f"{row['row']:28}{row['reason'][:90]}")
+                continue
+            cells = [f"{v['mean']:.3f} [{v['ci95'][0]:.3f}, {v['ci95'][1]:.3f}]" for v in row["scores"].values()]
+            print(f"{row['row']:28}{row['bytes']:8,.0f}" + "".join(f"{c:>24}" for c in cells))
+        print(f"{'all windows':36}" + "".join(f"{part['full']['scores'][n]:24.3f}" for n in LEARNERS))
+        print("  ".join(f"{n} {v:.3f}" for n, v in part["full"]["naive"].items()))
+        for pair in part["pairs"]:
+            gap = pair["difference"]
+            print(f"  {pair['learner']}: kip, series minus best real windows {gap['mean']:+.3f}", gap["ci95"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--students", type=int, default=3)
+    parser.add_argument("--folder", type=Path, default=Path("runs/series"))
+    parser.add_argument("--out", type=Path, default=Path("results/series.json"))
+    parser.add_argument("--show", action="store_true", help="print the stored result")
+    args = parser.parse_args()
+    if args.show:
+        show(json.loads(args.out.read_text()))
+        return
+    torch.set_num_threads(1)
+    args.folder.mkdir(parents=True, exist_ok=True)
+    parts = []
+    for name, settings in SERIES.items():
+        path = args.folder / f"{name}.csv"
+        write_series(name, path)
+        splits = potstill.load_data(path, task=f"forecast:window={settings['window']},horizon={settings['horizon']}")
+        assert splits.test is not None
+        every = full(name, splits, args)
+        found: dict[str, list[Any]] = {row: [] for row in ROWS}
+        for seed in range(args.seeds):
+            cells: dict[str, Any] = {}
+            for row in ROWS:
+                cells[row] = cell(name, row, splits, seed, args, cells)
+                found[row].append(cells[row])
+        rows = []
+        for row, made in found.items():
+            reason = next((c["reason"] for c in made if "reason" in c), None)
+            rows.append(
+                {"row": row, "reason": reason} if reason else {
+                    "row": row, "bytes": sum(c["bytes"] for c in made) / len(made),
+                    "items": max(c["items"] for c in made), "codecs": sorted({c["codec"] for c in made}),
+                    "seconds": sum(c["seconds"] for c in made) / len(made),
+                    "scores": {n: summary([c["scores"][n] for c in made], low=0.0) for n in LEARNERS},
+                }
+            )  # fmt: skip
+        pairs = [
+            {
+                "learner": n,
+                "difference": paired_difference(
+                    [c["scores"][n] for c in found["kip, series"]], [c["scores"][n] for c in found["best real windows"]]
+                ),
+            }
+            for n in LEARNERS
+        ]
+        parts.append(
+            {"name": name, "settings": settings, "train": len(splits.train), "test": len(splits.test), "rows": rows,
+             "full": every, "pairs": pairs}
+        )  # fmt: skip
+    result = {"parts": parts, "seeds": args.seeds, "students": args.students, "machine": machine()}
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(result, indent=1) + "\n")
+    show(result)
+
+
+if __name__ == "__main__":
+    main()
