@@ -140,7 +140,10 @@ def show(result: Mapping[str, Any]) -> None:
             if "reason" in row:
                 print(f"{row['row']:28}{row['reason'][:90]}")
                 continue
-            cells = [f"{v['mean']:.3f} [{v['ci95'][0]:.3f}, {v['ci95'][1]:.3f}]" for v in row["scores"].values()]
+            cells = []
+            for v in row["scores"].values():
+                ends = "" if v["ci95"] is None else " [{:.3f}, {:.3f}]".format(*v["ci95"])
+                cells.append(f"{v['mean']:.3f}{ends}")
             print(f"{row['row']:28}{row['bytes']:8,.0f}" + "".join(f"{c:>24}" for c in cells))
         print(f"{'all windows':36}" + "".join(f"{part['full']['scores'][n]:24.3f}" for n in LEARNERS))
         print("  ".join(f"{n} {v:.3f}" for n, v in part["full"]["naive"].items()))
