@@ -158,6 +158,9 @@ class DataOptions:
     """Label column of a table."""
     task: Annotated[str | None, optional("NAME")] = None
     """Task, if not classification: regression, forecast:window=96,horizon=24, retrieval, or multi-label."""
+    targets: Annotated[str | None, optional("NAME|FILE.npy")] = None
+    """Vectors in place of labels, which need not be there: representations (of a network that is trained here without
+    labels; with settings: representations:size=32), or an array of them in a file."""
     size: Annotated[Size | None, optional("HxW")] = None
     """Resize images to this height and width: 32 or 32x48."""
     skip_bad: Flag = False

@@ -37,6 +37,8 @@ def load_data(
     from potstill.runs.load_data import load_as_made, load_data
 
     options = {name: value for name, value in _explicit_options(parsed).items() if value is not None}
+    if options.get("targets") is not None:
+        options["preparing"] = progress.report_count
     if card is None:
         splits: Splits = load_data(data, **options)
     else:

@@ -23,7 +23,7 @@ _NAMES: Mapping[str, str] = {"seed": "split_seed"}
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "label": str, "task": str, "kind": str, "split_seed": int, "test_fraction": (int, float), "size": list,
     "skip_bad": bool, "stream": bool, "series": str, "text": str, "representation": str, "missing": str,
-    "horizontal_flip": bool, "duplicates": str, "group": str, "attribute": str,
+    "horizontal_flip": bool, "duplicates": str, "group": str, "attribute": str, "targets": str,
 }  # fmt: skip
 """Types of the options in the metadata, by the names of `potstill.load_data`."""
 
@@ -103,6 +103,8 @@ def check_read_options(value: object) -> dict[str, Any]:
             raise PotstillError(f"the reading in its metadata has no valid {str(name)[:40]!r}; get the file again")
         if isinstance(option, list) and (len(option) != 2 or not all(type(side) is int for side in option)):
             raise PotstillError("the reading in its metadata has no valid 'size'; get the file again")
+    if not str(value.get("targets", "representations")).startswith("representations"):
+        raise PotstillError("the reading in its metadata has no valid 'targets'; get the file again")
     for option in ("group", "attribute"):
         if option in value and not _is_quick(value[option]):
             does = "groups by" if option == "group" else "takes its attribute by"
@@ -154,8 +156,8 @@ def merge_read_options(
 
 def describe_option_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Describe how two sets' read options differ (``size was 32x32 and now is 48x48``); empty if they do not."""
-    names = [_NAMES.get(f.name, f.name) for f in fields(ReadOptions)]
-    standard = {_NAMES.get(f.name, f.name): f.default for f in fields(ReadOptions)}
+    names = [*(_NAMES.get(f.name, f.name) for f in fields(ReadOptions)), "targets"]
+    standard = {_NAMES.get(f.name, f.name): f.default for f in fields(ReadOptions)} | {"targets": None}
     changes = []
     for name in names:
         was, is_now = (_shown(reading.get(name, standard[name])) for reading in (before, now))

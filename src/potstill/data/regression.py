@@ -21,6 +21,7 @@ from potstill.data.read_options import ReadOptions
 from potstill.data.splits import RawPart, RawSplits, assemble
 from potstill.data.table import TABLE_SUFFIXES, find_label_column, read_table_file, read_tables
 from potstill.data.table_encoding import check_float32_range, is_number_type, is_text_type, label_type, parse_missing
+from potstill.data.unlabelled import is_unlabelled, read_unlabelled
 from potstill.errors import PotstillError
 from potstill.tasks import Regression
 
@@ -38,6 +39,8 @@ def read_regression(task: Regression, data: object, options: ReadOptions) -> Spl
     Raises:
         PotstillError: targets that are missing, not finite or no numbers; and as for tables and arrays with classes.
     """
+    if is_unlabelled(task):
+        return assemble(read_unlabelled(data, options), options)
     if isinstance(data, str | Path) and (path := Path(data)).suffix.lower() in TABLE_SUFFIXES:
         return _read_tables(task, [read_table_file(path)], options.label, path.name, options)
     if (tables := to_arrow_tables(data, options.label)) is not None:

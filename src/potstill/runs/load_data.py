@@ -8,10 +8,13 @@ from typing import Any
 import torch
 
 from potstill.core import Splits, Task
+from potstill._util.progress import Callback
 from potstill.data import load as load_splits
 from potstill.data.read_options import merge_read_options
 from potstill.dataset_file import Distilled, is_index_file, load, materialize, read_indices
+from potstill.data.unlabelled import UNLABELLED, find_unlabelled
 from potstill.errors import PotstillError
+from potstill.runs.vector_targets import VectorTargets, with_vector_targets
 
 __all__ = ["as_splits", "load_as_made", "load_data", "load_set_and_splits", "pick_device"]
 
@@ -56,6 +59,8 @@ def load_data(
     group: object = None,
     attribute: object = None,
     normalization: object = None,
+    targets: VectorTargets | None = None,
+    preparing: Callback | None = None,
 ) -> Splits:
     """Read real data as a training split and a test split, with notes on what was decided.
 
@@ -109,6 +114,11 @@ def load_data(
             stays an input; ``COLUMN:excluded`` leaves it out. Default: none.
         normalization: normalization to use instead of published constants or a fit on the training part: a
             ``Normalization``, or an earlier set or source that has one. Default: none.
+        targets: vectors in place of labels, which need not be there (docs/guides/representations.md):
+            ``representations``, of a network that is trained here without labels, with settings as in
+            ``representations:size=32``; a file ``….npy`` or an array of n vectors, the training part's first; or your
+            own function of pictures (n, c, h, w) in [0, 1] to vectors (n, d). Default: none.
+        preparing: callback ``preparing(name, done, total)`` while that network is trained. Default: silent.
 
     Returns:
         The splits. ``train`` and ``test`` are sources: inputs (n, …) in memory, or decoded as they are streamed.
@@ -125,12 +135,22 @@ def load_data(
         >>> splits.train.classes
         ('0', '1', '2')
     """
-    return load_splits(
+    if targets is not None:
+        if task is not None:
+            raise PotstillError("vectors as targets are a task of their own; leave `task=` or `targets=` out")
+        task = None if find_unlabelled(data) is None else UNLABELLED
+    read = load_splits(
         data, label=label, root=data_root, seed=split_seed, test_fraction=test_fraction, size=size, skip_bad=skip_bad,
-        stream=stream, missing=missing, text=text, representation=representation, encode=encode, series=series,
-        horizontal_flip=horizontal_flip, duplicates=duplicates, check_cache=check_cache, device=device, task=task,
-        kind=kind, group=group, attribute=attribute, normalization=normalization,
+        stream=False if targets is not None and stream is None else stream, missing=missing, text=text,
+        representation=representation, encode=encode, series=series, horizontal_flip=horizontal_flip,
+        duplicates=duplicates, check_cache=check_cache, device=device, task=task, kind=kind, group=group,
+        attribute=attribute, normalization=normalization,
     )  # fmt: skip
+    if targets is None:
+        return read
+    if stream is None:
+        read = replace(read, reading={name: value for name, value in read.reading.items() if name != "stream"})
+    return with_vector_targets(read, targets, progress=preparing)
 
 
 def load_as_made(card: Mapping[str, Any], data: object, **options: Any) -> Splits:

@@ -59,6 +59,10 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             "use_augmentation:UseAugmentation",
             "correct an augmentation's labels by validation data (SAFLEX), beside training on these data, too",
         ),
+        "use transfer": (
+            "use_transfer:UseTransfer",
+            "pre-train on a small set of vectors, then fine-tune with few labels of other data, beside baselines",
+        ),
     },
     "Trust it": {
         "audit": ("audit:AuditSet", "audit a set: run every part that applies, cheapest first"),

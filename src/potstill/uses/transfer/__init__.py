@@ -1,0 +1,7 @@
+"""A network pre-trained on a small set of vectors, and fine-tuned with few labels of other data."""
+
+from potstill.uses.transfer.learner import FewLabels, Learner, Recipe, probe_accuracy
+from potstill.uses.transfer.run import measure_transfer
+from potstill.uses.transfer.summary import NAMES, conclude
+
+__all__ = ["NAMES", "FewLabels", "Learner", "Recipe", "conclude", "measure_transfer", "probe_accuracy"]
