@@ -38,16 +38,20 @@ def test_a_teacher_reads_no_labels(cache: Path, monkeypatch: pytest.MonkeyPatch)
     first = train_of((x, np.arange(40) % 2), test_fraction=0, targets=SMALL)
     monkeypatch.setenv("POTSTILL_CACHE", str(cache) + "-2")
     other = train_of((x, np.arange(40) // 10), test_fraction=0, targets=SMALL)
-    assert first.targets is not None and other.targets is not None
+    assert first.targets is not None
+    assert other.targets is not None
     assert torch.equal(first.targets, other.targets)
-    assert first.classes == () and first.targets.shape == (40, 5)
+    assert first.classes == ()
+    assert first.targets.shape == (40, 5)
 
 
 def test_the_teacher_is_cached_and_repeats_its_bits(cache: Path) -> None:
     first = train_of("digits", targets=SMALL).targets
     assert len(list((cache / "networks").glob("*.safetensors"))) == 1
     again = train_of("digits", targets=SMALL).targets
-    assert first is not None and again is not None and torch.equal(first, again)
+    assert first is not None
+    assert again is not None
+    assert torch.equal(first, again)
 
 
 def test_vectors_are_the_principal_components_of_the_features() -> None:
@@ -83,7 +87,7 @@ def test_training_lowers_the_loss_on_other_views() -> None:
 
 def test_a_function_gets_pixels_and_its_rows_are_the_targets() -> None:
     x = pictures()
-    train = train_of((x, np.zeros(40)), test_fraction=0, targets=lambda some: some[:, 0, 0, :3])
+    train = train_of(x, test_fraction=0, targets=lambda some: some[:, 0, 0, :3])
     assert train.targets is not None
     np.testing.assert_allclose(train.targets.numpy(), x[:, 0, :3] / 255, atol=1e-6)
 
@@ -92,14 +96,20 @@ def test_an_array_goes_by_the_order_of_the_data() -> None:
     x, rows = pictures(), np.arange(80, dtype=np.float32).reshape(40, 2)
     splits = potstill.load_data(x, targets=rows)
     for part in (splits.train, splits.test):
-        assert isinstance(part, TensorSource) and part.targets is not None and part.places is not None
+        assert isinstance(part, TensorSource)
+        assert part.targets is not None
+        assert part.places is not None
         np.testing.assert_array_equal(part.targets.numpy(), rows[part.places.numpy()])
     given = potstill.load_data({"x_train": x[:30], "x_test": x[30:]}, targets=rows)
-    assert isinstance(given.train, TensorSource) and isinstance(given.test, TensorSource)
-    assert given.train.targets is not None and given.test.targets is not None
-    assert given.train.targets[0, 0] == 0 and given.test.targets[0, 0] == 60
+    assert isinstance(given.train, TensorSource)
+    assert isinstance(given.test, TensorSource)
+    assert given.train.targets is not None
+    assert given.test.targets is not None
+    assert given.train.targets[0, 0] == 0
+    assert given.test.targets[0, 0] == 60
     alone = potstill.load_data({"x_train": x[:30], "x_test": x[30:]}, targets=rows[:30])
-    assert alone.test is None and "no vectors for the test part" in alone.notes[-1]
+    assert alone.test is None
+    assert "no vectors for the test part" in alone.notes[-1]
 
 
 def test_a_file_of_vectors_and_loose_pictures(tmp_path: Path) -> None:
@@ -109,21 +119,25 @@ def test_a_file_of_vectors_and_loose_pictures(tmp_path: Path) -> None:
         Image.fromarray(pixels).save(folder / f"{i:02d}.png")
     np.save(tmp_path / "v.npy", np.eye(12, dtype=np.float32))
     train = train_of(folder, test_fraction=0, targets=str(tmp_path / "v.npy"))
-    assert len(train) == 12 and train.name == "loose"
-    assert train.targets is not None and torch.equal(train.targets, torch.eye(12))
+    assert len(train) == 12
+    assert train.name == "loose"
+    assert train.targets is not None
+    assert torch.equal(train.targets, torch.eye(12))
     np.testing.assert_allclose(train.raw(torch.arange(12))[:, 0].numpy(), x / 255, atol=1e-6)
     np.savez(tmp_path / "x.npz", x=x)
     assert len(train_of(tmp_path / "x.npz", test_fraction=0, targets=np.ones((12, 1)))) == 12
 
 
-def test_a_set_of_them_and_its_score_against_baselines() -> None:
-    splits = potstill.load_data("digits", targets=SMALL)
+def test_a_set_of_them_and_its_score_against_baselines(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    np.savez(path, x=pictures(60))
+    splits = potstill.load_data(path, targets=SMALL)
     small = potstill.distill(splits, "frepo", items=6, steps=1, network="convnet-w4", progress=None)
     assert small.metadata["reading"] == {"targets": SMALL}
-    assert small.labels.shape == (6, 5) and small.metadata["bytes"]["labels"] == 6 * 5 * 4
-    card = potstill.evaluate(
-        small, "digits", seeds=2, steps=(2,), lr=(0.01,), least_epochs=0, full=False, progress=None
-    ).content
+    assert small.labels.shape == (6, 5)
+    assert small.metadata["bytes"]["labels"] == 6 * 5 * 4
+    card = potstill.evaluate(small, path, seeds=1, steps=(2,), lr=(0.01,), least_epochs=0, quick=True, full=False,
+                             progress=None).content  # fmt: skip
     assert card["data"]["made_of_train"] is True
     assert card["baselines"]["random"]["bytes"] <= small.metadata["bytes"]["total"]
 
@@ -132,7 +146,7 @@ def test_a_set_of_them_and_its_score_against_baselines() -> None:
     ("targets", "message"),
     [
         ("vectors", "targets must be representations"),
-        ("representations:depth=3", "no setting 'depth'"),
+        ("representations:depth=3", "unknown setting 'depth'"),
         ("representations:size=0", "size must be at least 1"),
         ("representations:batch=1", "batch must be at least 2"),
         ("representations:lr=0", "lr must be above 0"),

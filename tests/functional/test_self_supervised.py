@@ -18,7 +18,9 @@ def naive_correlation(a: list[list[float]], b: list[list[float]]) -> list[list[f
         spread = math.sqrt(sum((v - mean) ** 2 for v in values) / n + 1e-5)
         return [(v - mean) / spread for v in values]
 
-    return [[sum(p * q for p, q in zip(column(a, i), column(b, j), strict=True)) / n for j in range(d)] for i in range(d)]
+    return [
+        [sum(p * q for p, q in zip(column(a, i), column(b, j), strict=True)) / n for j in range(d)] for i in range(d)
+    ]
 
 
 def naive_loss(a: list[list[float]], b: list[list[float]], weight: float) -> float:
@@ -31,7 +33,9 @@ def naive_loss(a: list[list[float]], b: list[list[float]], weight: float) -> flo
 def test_the_loss_is_that_of_the_loops() -> None:
     rng = torch.Generator().manual_seed(0)
     a, b = (torch.randn(7, 4, generator=rng, dtype=torch.float64) * 3 + 1 for _ in range(2))
-    torch.testing.assert_close(cross_correlation(a, b), torch.tensor(naive_correlation(a.tolist(), b.tolist())).double())
+    torch.testing.assert_close(
+        cross_correlation(a, b), torch.tensor(naive_correlation(a.tolist(), b.tolist())).double()
+    )
     assert float(barlow_twins_loss(a, b, 0.3)) == pytest.approx(naive_loss(a.tolist(), b.tolist(), 0.3), rel=1e-9)
 
 

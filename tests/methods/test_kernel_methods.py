@@ -23,6 +23,7 @@ from potstill.methods.performance._ridge import TEMPERATURE, regression_targets,
 from potstill.methods.performance._values import cosine_decay, kernel_param_groups
 from potstill.methods.performance.frepo import FRePo
 from potstill.methods.performance.kip import KIP
+from potstill.methods.performance.krr_st import KRRST
 from potstill.methods.performance.rfad import RFAD
 from potstill.nn import factory
 from potstill.parametrize.named_inputs import parse_parametrization
@@ -36,6 +37,7 @@ ALL: dict[str, Method[Any]] = {
     "kip": KIP(iterations=40, batch_real=48, labels="scores"),
     "frepo": FRePo(iterations=40, batch_real=48, pool_size=2, lr=0.05, lr_net=1e-3),
     "rfad": RFAD(iterations=40, batch_real=48, num_networks=2, lr=0.02),
+    "krr-st": KRRST(iterations=40, batch_real=48, pool_size=2, max_age=4, lr=0.05, lr_net=0.01),
 }
 
 

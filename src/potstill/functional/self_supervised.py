@@ -1,6 +1,5 @@
 """Losses of self-supervised training: of two views of the same samples, without labels."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -23,9 +22,7 @@ def cross_correlation(a: Float[Tensor, "n d"], b: Float[Tensor, "n d"]) -> Float
         >>> cross_correlation(x, -x).diagonal().round(decimals=3).tolist()
         [-1.0, -1.0]
     """
-    first, second = (
-        (z - z.mean(0)) / (z.var(0, correction=0) + _EPS).sqrt() for z in (a, b)
-    )
+    first, second = ((z - z.mean(0)) / (z.var(0, correction=0) + _EPS).sqrt() for z in (a, b))
     return first.T @ second / len(a)
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from potstill.methods.performance.dd import DD
     from potstill.methods.performance.frepo import FRePo
     from potstill.methods.performance.kip import KIP
+    from potstill.methods.performance.krr_st import KRRST
     from potstill.methods.performance.ld import LD
     from potstill.methods.performance.rat_bptt import RaTBPTT
     from potstill.methods.performance.rcig import RCIG
@@ -80,7 +81,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ATBPTT", "ATT", "AUM", "CAFE", "CCS", "CDA", "CIM", "CRAIG", "CVDD", "DANCE", "DATM", "DC", "DD", "DELT", "DM",
     "DQ", "DREAM", "DSA", "DSDM", "DWA", "EDC", "EL2N", "FADRM", "FTD", "GLISTER", "GVBSM", "IDC", "IDM", "IRT", "KIP",
-    "LD", "LGM", "LPLD", "M3D", "MTT", "NCFM", "PAD", "RCIG", "RDED", "RFAD", "TDDS", "TESLA", "UFC", "WMDD",
+    "KRRST", "LD", "LGM", "LPLD", "M3D", "MTT", "NCFM", "PAD", "RCIG", "RDED", "RFAD", "TDDS", "TESLA", "UFC",
+    "WMDD",
     "Cartography", "ContextualDiversity", "DataDAM", "DynUnc", "Entropy", "FRePo", "FacilityLocation", "Forgetting",
     "Glicko", "GraNd", "GradMatch", "GraphCut", "Herding", "KCenter", "KMeans", "KMedian", "KNNGraph",
     "LeastConfidence", "Margin", "Moderate", "RaTBPTT", "Random", "RandomSoft", "Real", "Remember", "SRe2L",

@@ -71,10 +71,10 @@ class Representations:
             raise PotstillError(
                 f"targets representations: {low[0]} must be at least {least}, not {getattr(self, low[0])}; change it"
             )
-        if not 0 < self.lr < float("inf") or not 0 <= self.weight_decay or not 0 <= self.off_diagonal:
+        if not 0 < self.lr < float("inf") or not self.weight_decay >= 0 or not self.off_diagonal >= 0:
             raise PotstillError(
-                f"targets representations: lr must be above 0, weight_decay and off_diagonal at least 0, not {self.lr}, "
-                f"{self.weight_decay} and {self.off_diagonal}; change them"
+                f"targets representations: lr must be above 0, weight_decay and off_diagonal at least 0, not "
+                f"{self.lr}, {self.weight_decay} and {self.off_diagonal}; change them"
             )
 
     def recipe(self, train: Source) -> dict[str, float | int | str]:

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from potstill.core import Splits, Task
 from potstill._util.progress import Callback
+from potstill.core import Splits, Task
 from potstill.data import load as load_splits
 from potstill.data.read_options import merge_read_options
-from potstill.dataset_file import Distilled, is_index_file, load, materialize, read_indices
 from potstill.data.unlabelled import UNLABELLED, find_unlabelled
+from potstill.dataset_file import Distilled, is_index_file, load, materialize, read_indices
 from potstill.errors import PotstillError
 from potstill.runs.vector_targets import VectorTargets, with_vector_targets
 

@@ -50,16 +50,19 @@ def with_vector_targets(splits: Splits, targets: VectorTargets, *, progress: Cal
     train: Any = splits.train
     test: Any = splits.test
     spelled = ""  # no other machine has the function or the file
+    own: Tensor
+    others: Tensor | None = None
     if isinstance(targets, str) and not targets.endswith(".npy"):
         encoder = fit_encoder(train, parse_representations(targets), progress=progress)
-        own, others = encoder.encode(train), None if test is None else encoder.encode(_normalized_as(test, train))
+        own = encoder.encode(train)
+        others = None if test is None else encoder.encode(_normalized_as(test, train))
         spelled = targets
     elif callable(targets):
         own, others = _call(targets, train), None if test is None else _call(targets, test)
     else:
         own, others = _divide(_read(targets), train, test)
-    for part in (own, others):
-        if part is not None and not bool(torch.isfinite(part).all()):
+    for rows in (own, others):
+        if rows is not None and not bool(torch.isfinite(rows).all()):
             raise PotstillError(f"{train.name}: vectors as targets must be finite; leave out the samples where not")
     mean, std = target_statistics(own)
     task = Regression(targets=tuple(f"vector {i + 1}" for i in range(own.shape[1])), mean=mean, std=std)
@@ -109,7 +112,9 @@ def _read(targets: Any) -> Tensor:
         try:
             targets = np.load(path, allow_pickle=False)
         except (OSError, ValueError) as error:
-            raise PotstillError(f"{path}: not a file of vectors ({error}); write an array (n, d) by numpy.save") from None
+            raise PotstillError(
+                f"{path}: not a file of vectors ({error}); write an array (n, d) by numpy.save"
+            ) from None
     values = to_array(targets, "targets")
     if values.ndim != 2 or values.dtype.kind not in "fiu":
         raise PotstillError(
@@ -128,7 +133,7 @@ def _divide(rows: Tensor, train: TensorSource, test: TensorSource | None) -> tup
             return rows[train.places], rows[test.places]
     if len(rows) not in (n, n + m):
         raise PotstillError(
-            f"{train.name}: {len(rows):,} vectors for {n:,} training samples and {m:,} test samples; give one for each, "
-            "the training part's first"
+            f"{train.name}: {len(rows):,} vectors for {n:,} training samples and {m:,} test samples; give one for "
+            "each, the training part's first"
         )
     return rows[:n], rows[n:] if m and len(rows) == n + m else None

@@ -1,15 +1,18 @@
-"""FRePo's networks: a pool of several ages, of which the one that served a step then trains on what is stored."""
+"""FRePo's networks: a pool of several ages, of which the one that served a step then trains on what is stored.
+
+KRR-ST's pool differs: SGD with momentum and decay trains it, and its first networks have trained for their ages.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeAlias, final
+from typing import Literal, TypeAlias, final
 
 import torch
 from torch import Generator, Tensor
 
 from potstill.core import Inputs, Network, Problem, StepCost
 from potstill.core.nested import index
-from potstill.functional.optim import adaptive_step
+from potstill.functional.optim import adaptive_step, sgd
 from potstill.functional.param_groups import strip_prefix
 from potstill.functional.sampling import sample_distinct
 from potstill.functional.train import gradients
@@ -30,10 +33,15 @@ def half_squares(outputs: Tensor, y: Tensor) -> Tensor:
     return 0.5 * (outputs - y.to(outputs.dtype)).square().sum(1).mean()
 
 
+def mean_squares(outputs: Tensor, y: Tensor) -> Tensor:
+    """Squared error, mean over outputs and samples."""
+    return (outputs - y.to(outputs.dtype)).square().mean()
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class OnlineNetworkPool:
-    """Networks that train on what is stored, by Adam after each step that they serve, until they are too old."""
+    """Networks that train on what is stored after each step that they serve, until they are too old."""
 
     count: int
     max_age: int
@@ -48,11 +56,21 @@ class OnlineNetworkPool:
     """Give the first networks all ages."""
     steps_per_network: int = 1
     """Steps with one network, after the last of which it trains."""
+    optimizer: Literal["adam", "sgd"] = "adam"
+    """Adam on half the squared error, summed over outputs; or SGD with momentum 0.9 on its mean over outputs."""
+    weight_decay: float = 0.0
+    """For SGD."""
+    trained: bool = False
+    """The first networks have ages that are drawn, and have trained so many steps on what is stored at first."""
 
     def init_state(self, problem: Problem, state: MatchingState, rng: Generator, seed: int | None) -> MatchingState:
         apart = self.max_age // self.count if self.staggered else 0
         ages = torch.tensor([[apart * i, 0] for i in range(self.count)])
         pool = tuple(_new_member(problem, rng) for _ in range(self.count))
+        if self.trained:
+            ages[:, 0] = torch.randint(1, max(2, self.max_age), (self.count,), generator=rng)
+            pool = tuple(self._train_for(problem, state, m, int(n), rng) for m, n in zip(pool, ages[:, 0], strict=True))
+            ages[:, 1] = ages[:, 0]
         return replace(state, pool=pool, memory={**state.memory, POOL_STEPS: ages})
 
     def draw_networks(self, problem: Problem, state: MatchingState, rng: Generator) -> tuple[Network, Network | None]:
@@ -78,6 +96,13 @@ class OnlineNetworkPool:
             state, pool=tuple(pool), memory={**state.memory, POOL_STEPS: ages}, iteration=state.iteration + 1
         )  # fmt: skip
 
+    def _train_for(
+        self, problem: Problem, state: MatchingState, member: PoolMember, steps: int, rng: Generator
+    ) -> PoolMember:
+        for step in range(steps):
+            member = self._train_member(problem, state, member, step, rng)
+        return member
+
     def _train_member(
         self, problem: Problem, state: MatchingState, member: PoolMember, steps: int, rng: Generator
     ) -> PoolMember:
@@ -87,6 +112,14 @@ class OnlineNetworkPool:
             x, y = index(x, some), y[some]
         net = problem.network(member.seed).train()
         buffers = {n: b.clone() for n, b in member.buffers.items()}
+        if self.optimizer == "sgd":
+            found = gradients(net, member.theta, x, y, buffers=buffers, criterion=mean_squares)
+            theta, speed = sgd(
+                member.theta, dict(zip(member.theta, found, strict=True)), strip_prefix("first/", member.velocity),
+                lr=self.lr, momentum=0.9, weight_decay=self.weight_decay,
+            )  # fmt: skip
+            second = strip_prefix("second/", member.velocity)
+            return replace(member, theta=theta, velocity=_adam_moments(speed, second), buffers=buffers)
         found = gradients(net, member.theta, x, y, buffers=buffers, criterion=half_squares)
         theta, first, second = adaptive_step(
             "adamw", member.theta, dict(zip(member.theta, found, strict=True)), strip_prefix("first/", member.velocity),

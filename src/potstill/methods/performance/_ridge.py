@@ -145,7 +145,7 @@ class KernelRidge(JointObjective[Block]):
     batch_real: int
     """Real samples of a step, of all classes together."""
     ridge: float
-    """Ridge relative to the mean of the kernel's diagonal."""
+    """Ridge relative to the mean of the kernel's diagonal, or to its trace."""
     loss: RidgeLoss
     space: Space = "model"
     num_networks: int = 1
@@ -158,6 +158,8 @@ class KernelRidge(JointObjective[Block]):
     """Learners of which the logarithms of the mean squared errors are averaged; empty: the kernel's loss alone."""
     use_margin: bool = False
     """A learned label's largest number is to stay 1/k above the next (FRePo)."""
+    of_trace: bool = False
+    """The ridge is relative to the trace of the kernel (KRR-ST)."""
 
     def prepare(
         self, problem: Problem, networks: NetworkSource, state: MatchingState, rng: Generator
@@ -209,7 +211,8 @@ class KernelRidge(JointObjective[Block]):
                 loss = torch.stack([error.clamp_min(_LEAST_ERROR).log() for error in errors]).mean()
             else:
                 mean = y.new_zeros(y.shape[1]) if has_classes(problem) else y.mean(0)
-                answers = predict(self.kernel(block.rows, rows), self.kernel(rows, rows), y - mean, self.ridge) + mean
+                ridge = self.ridge * (len(y) if self.of_trace else 1)
+                answers = predict(self.kernel(block.rows, rows), self.kernel(rows, rows), y - mean, ridge) + mean
                 loss = ridge_loss(problem, self.loss, answers, block.targets, block.y, leaves)
             if self.use_margin:
                 loss = loss - label_margin(problem, leaves, y, 1 / problem.num_classes)

@@ -9,7 +9,7 @@ from potstill.functional.param_groups import Optimizer, ParamGroup, ParamGroups
 from potstill.methods.engine import Init, MatchingState, has_classes
 from potstill.methods.performance._ridge import TEMPERATURE, target_statistics
 
-__all__ = ["KernelValues", "Labels", "cosine_decay", "kernel_param_groups"]
+__all__ = ["KernelValues", "Labels", "cosine_decay", "kernel_param_groups", "linear_decay"]
 
 Labels: TypeAlias = Literal["hard", "learned", "scores"]
 """The classes; learned rows that sum to 1; or learned real values, which real targets are too."""
@@ -56,6 +56,11 @@ def kernel_param_groups(
         "labels/": replace(payload, lr=rate * factor, scale=units),
         TEMPERATURE: ParamGroup(lr=temperature, optimizer=method.optimizer, momentum=method.momentum, log_scale=True),
     }
+
+
+def linear_decay(state: MatchingState, iterations: int, end: float) -> float:
+    """Return a factor that falls from 1 to ``end`` along a line over the iterations."""
+    return 1 + (end - 1) * min(1.0, state.iteration / iterations)
 
 
 def cosine_decay(state: MatchingState, iterations: int, end: float) -> float:

@@ -196,7 +196,7 @@ def _batches(n: int, recipe: Recipe, rng: Generator) -> Sequence[Tensor]:
     size = min(n, recipe.batch)
     passes = -(-recipe.steps * size // n)
     order = torch.cat([torch.randperm(n, generator=rng) for _ in range(passes)])
-    return order[: recipe.steps * size].split(size)
+    return torch.split(order[: recipe.steps * size], size)
 
 
 def _outputs(network: nn.Module, x: Tensor) -> Tensor:

@@ -19,7 +19,8 @@ from potstill.dataset_file import Distilled, load
 from potstill.dataset_file.shared_decoders import hash_tensors
 from potstill.errors import PotstillError
 from potstill.evaluation import describe_data_mismatch
-from potstill.evaluation.byte_matched_baselines import BaselineContext, baseline_byte_budget
+from potstill.evaluation.byte_matched_baselines import BaselineContext, baseline_byte_budget, trial_steps
+from potstill.evaluation.candidate_trials import Length
 from potstill.evaluation.evaluate import normalize_like
 from potstill.evaluation.fitting import network_from_metadata
 from potstill.evaluation.real_set_space import RealWay
@@ -87,10 +88,14 @@ def measure_transfer(
     if not isinstance(small.task, Regression) or small.input.kind != "image":
         raise PotstillError(
             f"a set of pictures with vectors as targets is needed, but this one is of {small.input.kind}s for "
-            f"{small.task.name}; make one with `targets=\"representations\"`"
+            f'{small.task.name}; make one with `targets="representations"`'
         )
     for name, value in {
-        "labels": labels, "seeds": seeds, "steps": steps, "batch": batch, "tuning_steps": tuning_steps,
+        "labels": labels,
+        "seeds": seeds,
+        "steps": steps,
+        "batch": batch,
+        "tuning_steps": tuning_steps,
         "test_samples": test_samples,
     }.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -104,7 +109,7 @@ def measure_transfer(
     say = progress or (lambda *_: None)
     source, spelled, doubt = _source(small, data, where, say)
     labelled, test = _target(small, target, where, labels)
-    own, made = _sets(small, source, network, seeds, seed, say)
+    own, made = _sets(small, source, network, seeds, steps, seed, say)
     x_test, y_test = _test(test, test_samples)
     learner = Learner(
         network=own, input=small.input, normalization=labelled.normalization, vectors=small.task.outputs,
@@ -118,8 +123,9 @@ def measure_transfer(
         teacher=None if spelled is None else _Vectors.of(spelled, source, labelled, x_test),
     )  # fmt: skip
     settings: dict[str, Any] = {
-        "version": VERSION, "set": hash_tensors({"x": _own_inputs(small), "y": small.labels}), "data": source_key(source), "target": source_key(labelled),
-        "test": source_key(test), "labels": labels, "network": own, "steps": steps, "batch": batch, "lr": lr,
+        "version": VERSION, "set": hash_tensors({"x": _own_inputs(small), "y": small.labels}),
+        "data": source_key(source), "target": source_key(labelled), "test": source_key(test),
+        "labels": labels, "network": own, "steps": steps, "batch": batch, "lr": lr,
         "weight_decay": weight_decay, "tuning_steps": tuning_steps, "tuning_lr": list(rates), "augment": augment,
         "test_samples": len(y_test), "seed": seed,
     }  # fmt: skip
@@ -202,11 +208,13 @@ class _Set:
 
 
 def _sets(
-    small: Distilled, source: TensorSource, network: str | None, seeds: int, seed: int, say: Callback
+    small: Distilled, source: TensorSource, network: str | None, seeds: int, steps: int, seed: int, say: Callback
 ) -> tuple[str, dict[str, _Set]]:
     """Return the network's name and every set that networks learn."""
     task = source.task
-    assert isinstance(task, Regression) and isinstance(source.inputs, Tensor) and source.targets is not None
+    assert isinstance(task, Regression)
+    assert isinstance(source.inputs, Tensor)
+    assert source.targets is not None
     mean, std = torch.tensor(task.mean), torch.tensor(task.std)
 
     def standardized(pair: tuple[Any, Tensor]) -> tuple[Tensor, Tensor]:
@@ -216,7 +224,10 @@ def _sets(
     named = network or network_from_metadata(small) or default_network_name(small.input)
     make = factory_for(named, source)
     budget = baseline_byte_budget(small.metadata["bytes"])
-    context = BaselineContext(train=source, byte_budget=budget, make=make, seed=seed, quick=True)
+    context = BaselineContext(
+        train=source, byte_budget=budget, make=make, seed=seed, quick=True,
+        trial=Length(steps=min(trial_steps(source.input), steps), passes=1),
+    )  # fmt: skip
     search = RealSetSearch(where=context, space=space_of(context), say=say).run()
     best = search.chosen()
     sets = {
