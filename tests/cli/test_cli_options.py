@@ -13,6 +13,7 @@ READING = {
     "--missing",
     "--kind",
     "--representation",
+    "--targets",
     "--series",
     "--horizontal-flip",
     "--duplicates",
@@ -302,6 +303,29 @@ OPTIONS = {
         "--sigma",
         "--updates",
         "--seed",
+    },
+    "use transfer": COMMON
+    | READING
+    | {
+        "FILE",
+        "--data",
+        "--target",
+        "--out",
+        "--labels",
+        "--seeds",
+        "--network",
+        "--steps",
+        "--tuning-steps",
+        "--batch",
+        "--lr",
+        "--tuning-lr",
+        "--weight-decay",
+        "--augment",
+        "--test-samples",
+        "--seed",
+        "--device",
+        "--executor",
+        "--address",
     },
     "use edge": COMMON
     | READING

@@ -28,6 +28,7 @@ FOLDERS = (
     "use federated",
     "use edge",
     "use augmentation",
+    "use transfer",
     "use control",
 )
 """Commands that write a folder."""
@@ -70,6 +71,9 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
     ),
     "mark": (["mark", "s.safetensors", "--key", "k.pem"], ["s.safetensors", "k.pem"]),
     "use edge": (["use", "edge", "s.safetensors", "--data", "d.csv", "--to", "80%"], ["s.safetensors", "d.csv"]),
+    "use transfer": (
+        ["use", "transfer", "s.safetensors", "--data", "d.csv", "--target", "d.csv"], ["s.safetensors", "d.csv"],
+    ),
     "use control": (["use", "control", "CartPole-v1", "--set", "s.safetensors"], ["s.safetensors"]),
     "use augmentation": (["use", "augmentation", "d.csv", "--augment", "none"], ["d.csv"]),
     "use augmentation file": (["use", "augmentation", "d.csv", "--augment", "a.py:turn"], ["a.py"]),

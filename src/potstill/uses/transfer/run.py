@@ -83,6 +83,8 @@ def measure_transfer(
     Raises:
         PotstillError: the set has no vectors, the data do not fit together, or a number is out of its range.
     """
+    if out is not None:
+        check_not_input(Path(out), [data, target, distilled], folder=True)
     small = distilled if isinstance(distilled, Distilled) else load(distilled)
     where = pick_device(device)
     if not isinstance(small.task, Regression) or small.input.kind != "image":
@@ -142,7 +144,6 @@ def measure_transfer(
         with tempfile.TemporaryDirectory() as scratch:
             results = run(Path(scratch))
     else:
-        check_not_input(Path(out), [data, target, distilled], folder=True)
         results = run(Path(out))
     sizes = {name: {"items": one.items, "bytes": one.bytes, "codec": one.codec} for name, one in made.items()}
     result: dict[str, Any] = {
