@@ -46,8 +46,8 @@ def test_few_labels_are_balanced_and_halved() -> None:
     few = FewLabels.draw(digits(), 4, torch.Generator().manual_seed(0))
     assert few.y.bincount().tolist() == [4] * 10
     assert len(set(few.places.tolist())) == 40
-    assert few.y[few.fit].bincount().tolist() == few.y[few.held].bincount().tolist() == [2] * 10
-    assert not set(few.fit.tolist()) & set(few.held.tolist())
+    assert few.y[few.fit].bincount().tolist() == few.y[few.validation].bincount().tolist() == [2] * 10
+    assert not set(few.fit.tolist()) & set(few.validation.tolist())
     assert torch.equal(digits().labels[few.places], few.y)
 
 

@@ -1,6 +1,6 @@
 """Pictures without labels: an array, an ``.npz`` with inputs alone, or a folder of loose pictures.
 
-They are read as data for regression on zeros, which whoever asked for them replaces by targets of another origin.
+They are read as data for regression on zeros, which the caller replaces by targets of another origin.
 """
 
 from collections.abc import Mapping

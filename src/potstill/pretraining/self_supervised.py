@@ -1,7 +1,7 @@
 """Networks trained without labels, and the vectors that they give samples: targets of `potstill.load_data`.
 
 A network is trained by Barlow Twins (`potstill.functional.self_supervised`) on two augmented views of each picture, and
-kept in the cache as other trained networks are. The representation of a picture is where the network's features of it
+cached as other trained networks are. The representation of a picture is where the network's features of it
 lie along their leading directions in the training data (their principal components).
 """
 
@@ -31,7 +31,7 @@ from potstill.pretraining.networks import TrainedNetworks, TrainNetwork, trainin
 __all__ = ["Encoder", "Representations", "TrainSelfSupervised", "fit_encoder", "parse_representations"]
 
 _UPDATES = 400
-"""Updates of a teacher whose epochs are not said, about. Ours."""
+"""Updates of a teacher by default, about. Ours."""
 _MOST = 10_000
 """Samples that the directions are fitted on, at most: they and the mean are of the first ones."""
 _CHUNK = 256

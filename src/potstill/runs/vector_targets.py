@@ -50,24 +50,24 @@ def with_vector_targets(splits: Splits, targets: VectorTargets, *, progress: Cal
     train: Any = splits.train
     test: Any = splits.test
     spelled = ""  # no other machine has the function or the file
-    own: Tensor
+    vectors: Tensor
     others: Tensor | None = None
     if isinstance(targets, str) and not targets.endswith(".npy"):
         encoder = fit_encoder(train, parse_representations(targets), progress=progress)
-        own = encoder.encode(train)
+        vectors = encoder.encode(train)
         others = None if test is None else encoder.encode(_normalized_as(test, train))
         spelled = targets
     elif callable(targets):
-        own, others = _call(targets, train), None if test is None else _call(targets, test)
+        vectors, others = _call(targets, train), None if test is None else _call(targets, test)
     else:
-        own, others = _divide(_read(targets), train, test)
-    for rows in (own, others):
+        vectors, others = _divide(_read(targets), train, test)
+    for rows in (vectors, others):
         if rows is not None and not bool(torch.isfinite(rows).all()):
             raise PotstillError(f"{train.name}: vectors as targets must be finite; leave out the samples where not")
-    mean, std = target_statistics(own)
-    task = Regression(targets=tuple(f"vector {i + 1}" for i in range(own.shape[1])), mean=mean, std=std)
+    mean, std = target_statistics(vectors)
+    task = Regression(targets=tuple(f"vector {i + 1}" for i in range(vectors.shape[1])), mean=mean, std=std)
 
-    def made(part: Any, rows: Float[Tensor, "n d"]) -> TensorSource:
+    def with_vectors(part: Any, rows: Float[Tensor, "n d"]) -> TensorSource:
         changed: TensorSource = replace(
             part, classes=(), task=task, targets=rows, labels=torch.zeros(len(rows), dtype=torch.int64),
             label_column=None,
@@ -79,7 +79,7 @@ def with_vector_targets(splits: Splits, targets: VectorTargets, *, progress: Cal
     if test is not None and others is None:
         notes = (*notes, f"{train.name}: there are no vectors for the test part, so that it was left out")
     return replace(
-        splits, train=made(train, own), test=None if test is None or others is None else made(test, others),
+        splits, train=with_vectors(train, vectors), test=None if test is None or others is None else with_vectors(test, others),
         notes=notes, reading=reading | ({"targets": spelled} if spelled else {}),
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ untrained ones when they are too old; a network that a user pre-trains on the se
 a sample makes the gradient of this inner problem biased. The program (github.com/db-Lee/selfsup_dd) is followed.
 
 Its network has 128, 256 and 512 channels and BatchNorm; here it is the problem's. Not here: that real samples are
-augmented and the teacher is asked for the vector of each view; vectors are those of the samples as they are. The
+augmented and the teacher labels each view; vectors are those of the samples as they are. The
 program lets a column of ones stand beside the features; here the learner fits what vectors differ from their mean.
 Targets of classes are one-hot − 1/k.
 """

@@ -44,7 +44,7 @@ class FewLabels:
     """Their positions in the data."""
     fit: Int[Tensor, " a"]
     """Half of the samples of every class; the rest tests a rate."""
-    held: Int[Tensor, " b"]
+    validation: Int[Tensor, " b"]
 
     @classmethod
     def draw(cls, source: Source, per_class: int, rng: Generator) -> "FewLabels":
@@ -60,7 +60,7 @@ class FewLabels:
         assert isinstance(batch.x, Tensor)
         return cls(
             x=batch.x, y=source.labels[at].to(batch.x.device), places=at, fit=torch.where(half == 0)[0],
-            held=torch.where(half == 1)[0],
+            validation=torch.where(half == 1)[0],
         )  # fmt: skip
 
 
@@ -125,11 +125,11 @@ class Learner:
         """
         rate = self.rates[0]
         if len(self.rates) > 1:
-            held = labels.x[labels.held], labels.y[labels.held]
+            validation = labels.x[labels.validation], labels.y[labels.validation]
             losses = []
             for lr in self.rates:
                 tried = self._tune(body, labels.x[labels.fit], labels.y[labels.fit], lr, seed)
-                losses.append((-_accuracy(tried, *held), _loss(tried, *held)))
+                losses.append((-_accuracy(tried, *validation), _loss(tried, *validation)))
             rate = self.rates[min(range(len(losses)), key=losses.__getitem__)]
         return _accuracy(self._tune(body, labels.x, labels.y, rate, seed), *test), rate
 
@@ -162,13 +162,13 @@ def probe_accuracy(
         x = features[at].double()
         mean, std = x.mean(0), x.std(0, correction=0)
         std = torch.where(std > 1e-9, std, torch.ones_like(std))
-        rows, asked = (x - mean) / std, (queries.double() - mean) / std
+        rows, tested = (x - mean) / std, (queries.double() - mean) / std
         centre = targets[at].mean(0)
         weights = ridge_weights(rows, targets[at] - centre, penalty)
-        return float(((asked @ weights + centre).argmax(1) == classes).double().mean())
+        return float(((tested @ weights + centre).argmax(1) == classes).double().mean())
 
-    held = features[labels.held], labels.y[labels.held]
-    best = max(PENALTIES, key=lambda p: right(labels.fit, *held, p)) if len(labels.held) else PENALTIES[1]
+    validation = features[labels.validation], labels.y[labels.validation]
+    best = max(PENALTIES, key=lambda p: right(labels.fit, *validation, p)) if len(labels.validation) else PENALTIES[1]
     return right(torch.arange(len(features)), test, y, best)
 
 

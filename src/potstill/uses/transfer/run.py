@@ -1,4 +1,4 @@
-"""Accuracy with few labels of one data set after learning a small set of vectors of another, beside its rivals."""
+"""Accuracy with few labels of one data set after learning a small set of vectors of another, beside baselines."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
