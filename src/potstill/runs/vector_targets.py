@@ -79,7 +79,8 @@ def with_vector_targets(splits: Splits, targets: VectorTargets, *, progress: Cal
     if test is not None and others is None:
         notes = (*notes, f"{train.name}: there are no vectors for the test part, so that it was left out")
     return replace(
-        splits, train=with_vectors(train, vectors), test=None if test is None or others is None else with_vectors(test, others),
+        splits, train=with_vectors(train, vectors),
+        test=None if test is None or others is None else with_vectors(test, others),
         notes=notes, reading=reading | ({"targets": spelled} if spelled else {}),
     )  # fmt: skip
 
