@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import potstill
 from potstill.cli.main import main
-from potstill.evaluation.naive import find_season, naive_forecasts, naive_scores, unit_errors
+from potstill.evaluation.naive import naive_forecasts, naive_scores, unit_errors
+from potstill.functional.seasons import find_season
 from potstill.tasks import get_targets, get_task
 
 SHORT: dict[str, Any] = {"networks": "linear", "seeds": 2, "steps": 4, "lr": 0.01, "progress": None}

@@ -64,7 +64,8 @@ def evaluate(
         seed: seed of every draw: students, baselines, splits.
         baselines: measure real samples of the same stored bytes, random and selected. False saves their time. Names:
             measure these too, beside the default ones. ``model`` is a small quantised network in the same bytes,
-            trained on all training data: what to ship where nothing has to be trained.
+            trained on all training data: what to ship where nothing has to be trained. ``arima`` and ``ets``, of
+            forecasts: statsmodels' models fitted to the whole training series.
         full: measure a student of the full training data as a reference. False saves that time. The baseline
             random-soft trains its teacher on these data all the same; ``baselines=False`` leaves it out, too.
         robust_scores: compute the scores that compare with the full data and random samples at equal labels (``hlr``,
@@ -118,6 +119,7 @@ def evaluate(
             seed=seed,
             baselines=baselines is not False,
             model="model" in extra,
+            yardsticks=[name for name in extra if name != "model"],
             full=full and not quick,
             robust_scores=robust_scores and not quick,
             stored=None if stored is None else open_labels(stored),

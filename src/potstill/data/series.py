@@ -27,6 +27,7 @@ from potstill.data.table import TABLE_SUFFIXES, check_unique_columns, read_table
 from potstill.data.table_encoding import check_float32_range, is_number_type, is_text_type
 from potstill.data.timeline import find_timeline
 from potstill.errors import PotstillError, unknown_name
+from potstill.functional.seasons import find_season, naive_scale
 from potstill.tasks import Forecast
 from potstill.tasks.regression import target_statistics
 
@@ -228,8 +229,11 @@ def read_series(task: Forecast, data: object, options: ReadOptions) -> Splits:
     covered = np.zeros(len(series) + 1, dtype=np.int64)
     np.add.at(covered, train.starts.numpy(), 1)
     np.add.at(covered, train.starts.numpy() + span, -1)
-    mean, std = target_statistics(series[torch.from_numpy(np.cumsum(covered)[:-1] > 0)])
-    fitted = replace(windows.task, mean=mean, std=std)
+    is_train = torch.from_numpy(np.cumsum(covered)[:-1] > 0)
+    mean, std = target_statistics(series[is_train])
+    season = task.season or find_season(series, task.window, is_train) or 1
+    scale = naive_scale(series, min(season, len(series) - 1), torch.from_numpy(table.stretch), is_train)
+    fitted = replace(windows.task, mean=mean, std=std, scale=tuple(scale.tolist()))
     normalization = options.normalization or Normalization(torch.tensor(mean), torch.tensor(std))
     notes.append(
         f"{name}: the last {options.test_fraction:.0%} of the time is the test part; no window lies on both sides"

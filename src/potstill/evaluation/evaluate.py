@@ -49,6 +49,7 @@ from potstill.evaluation.statistics import INTERVAL, ONE_INTERVAL, PLAIN_INTERVA
 from potstill.evaluation.teacher_labels import Labeller, resolve_labeller, stored_labeller
 from potstill.evaluation.training_sets import TEACHER_STEPS, TeacherJob, TrainingSet
 from potstill.evaluation.vmap_students import default_group_size
+from potstill.evaluation.yardsticks import yardstick_scores
 from potstill.execution import Executor, Serial, choose_executor
 from potstill.kinds import get_kind
 from potstill.labels.label_file import hash_inputs
@@ -75,6 +76,7 @@ def evaluate(
     seed: int = 0,
     baselines: bool = True,
     model: bool = False,
+    yardsticks: Sequence[str] = (),
     full: bool = True,
     robust_scores: bool = True,
     stored: Labels | None = None,
@@ -96,6 +98,7 @@ def evaluate(
             codec that serves it best, the best real set of all (`potstill.evaluation.real_sets`), and as many random
             samples as the set has inputs.
         model: measure a quantised network of the same bytes (`potstill.evaluation.model_baseline`).
+        yardsticks: models of series to score beside the set (`potstill.evaluation.yardsticks`).
         full: measure the full-data reference.
         robust_scores: compute LRS and ARS, which need more students, and classes.
         stored: a teacher's labels of this set, for protocols in which a teacher labels: students of the set read them
@@ -193,6 +196,7 @@ def evaluate(
         scores=None if distilled.scores is None else distilled.scores.to(train.device),
         texts=(distilled.captions,) if distilled.input.kind == "text" and distilled.captions else (),
     )  # fmt: skip
+    models = yardstick_scores(yardsticks, context.task, train, test)
     reference, label_rows = _references(context, full, "random-soft" in names)
     own = measure(context, "this set", own_set)
     measured, failed, best = measure_baselines(context, baseline_context, names, distilled, label_rows)
@@ -208,7 +212,7 @@ def evaluate(
     results = _Results(
         context=context, measurement=own, baselines=measured, best_real=best,
         proportional=baseline_context.proportional, reference=reference, left_out=failed | left_out | no_model,
-        scores=scores, by_network=by_network, labeller=labeller, stored=stored, model=network,
+        scores=scores, by_network=by_network, labeller=labeller, stored=stored, model=network, yardsticks=models,
     )  # fmt: skip
     content = _content(results, protocol, distilled, splits, weights, started)
     verdict = judge_scorecard(content, distilled.metadata).to_dict()
@@ -260,6 +264,7 @@ class _Results:
     labeller: Labeller | None
     stored: Labels | None
     model: ModelBaseline | None
+    yardsticks: Mapping[str, Mapping[str, Any]]
 
 
 def _content(
@@ -291,6 +296,7 @@ def _content(
             **({"balance": "natural"} if _is_natural(r, s) else {}),
             **{key: s.way[key] for key in ("selection", "labels") if key in s.way},
             "draws": len(s.pairs), "tried": list(s.trials), "chosen": dict(m.settings), "difference": gaps[name],
+            **({"metrics": _further_metrics(context, m)} if m.further else {}),
             **({"units": m.units} if m.units else {}),
         }
         for name, (s, m) in r.baselines.items()
@@ -332,6 +338,7 @@ def _content(
         **({"confusion": own.confusion} if own.confusion else {}),
         **({"units": own.units} if own.units else {}),
         **({"naive": naive} if (naive := naive_scores(context.task, train, context.test)) else {}),
+        **({"yardsticks": dict(r.yardsticks)} if r.yardsticks else {}),
         "networks": dict(r.by_network),
         "test_samples": {name: m.samples.to_dict() for name, m in measurements.items() if m.samples is not None},
         "chosen": dict(own.settings),

@@ -14,14 +14,13 @@ from torch import Tensor
 from potstill.core import Source, Task
 from potstill.core.nested import single_tensor
 from potstill.data.series import SeriesSource
+from potstill.functional.seasons import find_season
 from potstill.tasks import Classification, Forecast, get_targets
 from potstill.verdicts import LARGEST, class_spread, class_warnings, largest_class_line
 
-__all__ = ["find_season", "naive_forecasts", "naive_lines", "naive_scores", "unit_errors"]
+__all__ = ["forecast_scores", "naive_forecasts", "naive_lines", "naive_scores", "unit_errors"]
 
 _BATCH = 4096
-_LEAST = 0.3
-"""Minimum autocorrelation of a season. Ours."""
 
 
 def _covered(source: SeriesSource) -> Bool[Tensor, " T"]:
@@ -30,32 +29,6 @@ def _covered(source: SeriesSource) -> Bool[Tensor, " T"]:
     ends.index_add_(0, source.starts, torch.ones_like(source.starts))
     ends.index_add_(0, source.starts + source.task.window + source.task.horizon, -torch.ones_like(source.starts))
     return ends.cumsum(0)[:-1] > 0
-
-
-def find_season(series: Float[Tensor, "T v"], longest: int, mask: Bool[Tensor, " T"] | None = None) -> int | None:
-    """Return the season of a series: the lag, from 2 to ``longest``, at which its autocorrelation has its highest peak.
-
-    The autocorrelation is that of the differences, which a trend does not raise, averaged over variables. ``None``
-    where no peak reaches 0.3.
-
-    Args:
-        known: mask of the points to use.
-    """
-    steps = series.double().diff(dim=0)
-    if mask is not None:
-        steps = torch.where((mask[1:] & mask[:-1])[:, None], steps, 0.0)
-    longest = min(longest, len(steps) // 2)
-    if longest < 2:
-        return None
-    centred = steps - steps.mean(0)
-    size = 1 << (2 * len(centred) - 1).bit_length()
-    power = torch.fft.rfft(centred, n=size, dim=0).abs().square()
-    found = torch.fft.irfft(power, n=size, dim=0)[: longest + 2]
-    spread = found[0].clamp(min=torch.finfo(torch.float64).tiny)
-    r = (found / spread).mean(1)
-    peaks = [k for k in range(2, longest + 1) if r[k] >= r[k - 1] and (k + 1 >= len(r) or r[k] >= r[k + 1])]
-    best = max(peaks, key=lambda k: float(r[k]), default=None)
-    return best if best is not None and float(r[best]) >= _LEAST else None
 
 
 def naive_forecasts(x: Float[Tensor, "n v w"], horizon: int, season: int | None) -> dict[str, Float[Tensor, "n v h"]]:
@@ -79,7 +52,7 @@ def naive_scores(task: Task, train: Source, test: Source) -> dict[str, dict[str,
     """Return ``score`` of each answer to the test split that learns nothing; empty for tasks that have none.
 
     For classes: ``largest class``, the accuracy of always answering the largest one of the training data. For
-    forecasts: each naive forecast, with ``units``.
+    forecasts: each naive forecast, with the further metrics and ``units``.
     """
     if isinstance(task, Classification):
         largest = int(torch.bincount(train.labels.cpu(), minlength=task.k).argmax())
@@ -97,10 +70,15 @@ def naive_scores(task: Task, train: Source, test: Source) -> dict[str, dict[str,
         ).items():
             parts.setdefault(name, []).append(values.flatten(1).cpu())
     targets = get_targets(test).cpu()
+    return {name: forecast_scores(task, torch.cat(values), targets) for name, values in parts.items()}
+
+
+def forecast_scores(task: Forecast, answers: Float[Tensor, "n t"], targets: Float[Tensor, "n t"]) -> dict[str, Any]:
+    """Return the JSON of one forecast: ``score``, the further metrics by name, and ``units``."""
     return {
-        name: {"score": task.score(said := torch.cat(values), targets), "units": unit_errors(task, [said], targets)}
-        for name, values in parts.items()
-    }
+        "score": task.score(answers, targets), **task.further_scores(answers, targets),
+        "units": unit_errors(task, [answers], targets),
+    }  # fmt: skip
 
 
 def unit_errors(task: Task, answers: Sequence[Tensor | None], targets: Tensor) -> dict[str, dict[str, float]]:
@@ -128,6 +106,17 @@ def _class_lines(content: Mapping[str, Any]) -> list[str]:
     return lines + [f"warning: {warning}" for warning in class_warnings(content)]
 
 
+def _further_lines(content: Mapping[str, Any], best: str) -> list[str]:
+    """Return a line for each further metric of a forecast, beside random windows and the best naive forecast."""
+    lines = []
+    for name, said in (content.get("metrics") or {}).items():
+        beside = [f"{best} {content['naive'][best][name]:.4g}"]
+        if random := (content["baselines"].get("random", {}).get("metrics") or {}).get(name):
+            beside.insert(0, f"random {random['mean']:.4g}")
+        lines.append(f"{name.upper()} ({said['unit']}): {said['mean']:.4g} ({', '.join(beside)})")
+    return lines
+
+
 def naive_lines(content: Mapping[str, Any], shown: Any) -> list[str]:
     """Return the scorecard's printed lines about answers that learn nothing, classes, and errors in real units.
 
@@ -142,10 +131,17 @@ def naive_lines(content: Mapping[str, Any], shown: Any) -> list[str]:
         return _class_lines(content)
     own = float(content["score"]["mean"])
     lines = ["forecasts that learn nothing: " + ", ".join(f"{n} {shown(of['score'])}" for n, of in naive.items())]
+    yardsticks: Mapping[str, Any] = content.get("yardsticks") or {}
+    if yardsticks:
+        named = (
+            f"{name} {shown(of['score'])} ({'; '.join(sorted(set(of['models'])))})" for name, of in yardsticks.items()
+        )
+        lines.append(f"fitted to the whole training series: {', '.join(named)}")
     best = min(naive, key=lambda name: float(naive[name]["score"]))
     if float(naive[best]["score"]) < own:
         lines.append(f"warning: {best} is a better forecast than this set trains: {shown(naive[best]['score'])} "
                      f"against {shown(own)}")  # fmt: skip
+    lines += _further_lines(content, best)
     units: Mapping[str, Any] = content.get("units") or {}
     random = content["baselines"].get("random", {}).get("units") or {}
     for name, errors in list(units.items())[:6]:

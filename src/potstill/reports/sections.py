@@ -34,6 +34,7 @@ from potstill.reports.tables import (
     size_value,
     table,
 )
+from potstill.tasks.metric import Metric
 from potstill.verdicts import AS_MANY, class_warnings
 
 __all__ = ["about", "entry_sections", "sentence", "warning", "warnings"]
@@ -193,6 +194,40 @@ def _left_out(entry: Entry) -> list[Html]:
     return said
 
 
+def _forecasts(entry: Entry) -> list[Html] | None:
+    """Return a table of the errors of a forecast in each metric, beside those of forecasts that train on no set."""
+    metrics = {
+        name: Metric(name=name, direction="lower", unit=str(said.get("unit", "")))
+        for name, said in entry.scorecard_section("metrics").items() if isinstance(said, Mapping) and name != "score"
+    }  # fmt: skip
+    others = {
+        name: (said, how)
+        for how, key in (("learns nothing", "naive"), ("fitted to the whole series", "yardsticks"))
+        for name, said in entry.scorecard_section(key).items() if isinstance(said, Mapping)
+    }  # fmt: skip
+    if entry.score is None or not metrics or not others or entry.card.get("task", {}).get("name") != "forecast":
+        return None
+    baselines = {"This set": entry.scorecard or {}} | {
+        BASELINES.get(name, name): said for name, said in entry.scorecard_section("baselines").items()
+        if isinstance(said, Mapping)
+    }  # fmt: skip
+    body = [
+        row(label, score_value(to_number((said.get("score") or {}).get("mean")), entry.metric), *(
+            score_value(to_number(((said.get("metrics") or {}).get(name) or {}).get("mean")), m)
+            for name, m in metrics.items()
+        ), "", class_="own" if label == "This set" else None)
+        for label, said in baselines.items()
+    ] + [
+        row(name, score_value(to_number(said.get("score")), entry.metric), *(
+            score_value(to_number(said.get(key)), m) for key, m in metrics.items()
+        ), "; ".join([how, *dict.fromkeys(map(str, said.get("models", ())))]))
+        for name, (said, how) in others.items()
+    ]  # fmt: skip
+    head = ["Trained on", *(f"{m.name.upper()}, {m.unit}" for m in (entry.metric, *metrics.values())), "How"]
+    text = "A MASE below 1 is a smaller error than that of repeating the last season, or the last value, in training."
+    return [table("Errors of forecasts", head, body, of=entry.name), note(text)]
+
+
 def _networks(entry: Entry) -> list[Html] | None:
     card, metric = entry.scorecard or {}, entry.metric
     found = [
@@ -273,6 +308,7 @@ def entry_sections(entry: Entry, level: int, key: str = "set") -> list[Html]:
         pictures: _inputs(entry),
         "How they came to be": None if entry.snapshots is None else snapshots_section(entry.snapshots, key, entry.name),
         "How good is it?": _scorecard(entry),
+        "Forecasts": _forecasts(entry),
         "On other networks": _networks(entry),
         "Class by class": _per_class(entry),
         "Robust scores": _scores(entry),

@@ -16,7 +16,7 @@ __all__ = [
     "parse_duration", "parse_preset", "parse_size_budget", "parse_time_limit", "progress_context",
 ]  # fmt: skip
 
-FURTHER_BASELINES = ("model",)
+FURTHER_BASELINES = ("model", "arima", "ets")
 """Baselines that are measured where they are named."""
 
 StepCallback: TypeAlias = Callable[[Progress], None] | Literal["auto"] | None

@@ -1,5 +1,6 @@
 """Forecasting the next values of a series, trained and scored by the squared error in standard deviations."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,6 +19,10 @@ class Forecast:
 
     name: ClassVar[str] = "forecast"
     metric: ClassVar[Metric] = Metric(name="mse", direction="lower", unit="squared deviations")
+    further_metrics: ClassVar[Mapping[str, Metric]] = {
+        "mae": Metric(name="mae", direction="lower", unit="deviations"),
+        "mase": Metric(name="mase", direction="lower", unit="naive errors"),
+    }
     unit: ClassVar[str] = "window"
     invariant_to: ClassVar[tuple[str, ...]] = ("*",)
     """All operations: there are no pixels."""
@@ -35,6 +40,9 @@ class Forecast:
     """Standard deviation of each variable in the training data (v), above 0."""
     offset: tuple[float, ...] = ()
     """Offset of each variable (v), subtracted in float64 where float32 would lose its differences; (): none."""
+    scale: tuple[float, ...] = ()
+    """Mean absolute error of the naive forecast of each variable (v) in the training data: of the last value a season
+    ago, or of the last one. (): unknown, and 0: none, which leave MASE out."""
 
     @property
     def outputs(self) -> int:
@@ -61,6 +69,16 @@ class Forecast:
     def score(self, answers: Tensor, y: Tensor, groups: Tensor | None = None, /) -> float:
         """Return the mean squared error of standardised values, as forecasting papers report it."""
         return float((self.standardize(answers.double()) - self.standardize(y.double())).square().mean())
+
+    def further_scores(self, answers: Tensor, y: Tensor, groups: Tensor | None = None, /) -> Mapping[str, float]:
+        """Return ``mae``, of standardised values, and ``mase``: absolute errors over the training data's naive ones."""
+        wide = (len(y), len(self.variables), self.horizon)
+        errors = (answers.double() - y.double()).abs().reshape(wide).mean((0, 2))
+        found = {"mae": float((errors / errors.new_tensor(self.std)).mean())}
+        scale = errors.new_tensor(self.scale)
+        if len(scale) and bool((scale > 0).any()):
+            found["mase"] = float((errors / scale)[scale > 0].mean())
+        return found
 
     def chance_score(self, y: Tensor, /) -> float:
         """Return the error of predicting the training mean."""

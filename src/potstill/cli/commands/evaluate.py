@@ -61,7 +61,8 @@ class Evaluate(ForceOption, JobOptions, DataCommand):
     no_baselines: Flag = False
     """Do not measure the baselines: trains on this set alone, and is the cheapest with --no-full."""
     baselines: Annotated[Names | None, optional("NAME,…")] = None
-    """Further baselines. model: a small quantised network in the same bytes, trained on all of DATA."""
+    """Further baselines. model: a small quantised network in the same bytes, trained on all of DATA. arima, ets: of
+    forecasts, models fitted to the whole training series (needs statsmodels)."""
     no_full: Flag = False
     """Do not train a network on the full data for reference. The baseline random-soft still trains its teacher on
     them, for 200 steps: --no-baselines leaves that out, too."""
