@@ -24,22 +24,21 @@ from potstill.evaluation.naive import forecast_scores
 from potstill.functional.seasons import find_season
 from potstill.tasks import Forecast, get_targets
 
-__all__ = ["YARDSTICKS", "yardstick_scores"]
+__all__ = ["yardstick_scores"]
 
 Array: TypeAlias = npt.NDArray[np.float64]
 Forecaster: TypeAlias = Callable[[Array], Array]
 """Returns the values that follow a window (w,)."""
 
-YARDSTICKS = ("arima", "ets")
-"""Names of these forecasts, as ``baselines`` takes them."""
 _ORDERS = ((1, 0, 0), (2, 0, 0), (0, 1, 1), (1, 1, 1), (2, 1, 2))
 _MOST_POINTS, _MOST_SEASON, _MOST_VARIABLES = 1000, 24, 16
 """The latest points that a model is fitted to, the longest season of an ARIMA model, the most variables. Ours."""
 _HELD_OUT = 0.2
+_WHO = "forecasts by arima and ets"
 
 
 def yardstick_scores(names: Sequence[str], task: Task, train: Source, test: Source) -> dict[str, dict[str, Any]]:
-    """Return ``score``, further metrics, ``units`` and ``models`` of each of `YARDSTICKS` that is named.
+    """Return ``score``, further metrics, ``units`` and ``models`` of each forecast named: ``arima``, ``ets``.
 
     Raises:
         PotstillError: the task is not a forecast, it has more than 16 variables, statsmodels is not installed, or no
@@ -56,10 +55,10 @@ def yardstick_scores(names: Sequence[str], task: Task, train: Source, test: Sour
             f"{', '.join(names)} are fitted to each variable, {_MOST_VARIABLES} at most, but there are "
             f"{len(task.variables)}; leave them out of `baselines=`, or take one variable with `label=`"
         )
-    sm = import_optional("statsmodels.tsa.api", "forecasts by arima and ets", "examples")
+    sm = import_optional("statsmodels.tsa.api", _WHO, "examples")
     targets, x = get_targets(test).cpu(), single_tensor(test.raw(torch.arange(len(test))), "a forecast").cpu()
     season = task.season or find_season(train.series.cpu(), task.window, None)
-    found: dict[str, dict[str, Any]] = {}
+    scores: dict[str, dict[str, Any]] = {}
     for name in names:
         answers, models = [], []
         for at in range(len(task.variables)):
@@ -67,8 +66,8 @@ def yardstick_scores(names: Sequence[str], task: Task, train: Source, test: Sour
             models.append(model)
             answers.append(x[:, at].double() @ affine + shift)
         values = torch.stack(answers, 1).flatten(1).float()
-        found[name] = {**forecast_scores(task, values, targets), "models": models}
-    return found
+        scores[name] = {**forecast_scores(task, values, targets), "models": models}
+    return scores
 
 
 def _longest(train: SeriesSource, variable: int) -> Array:
@@ -97,19 +96,18 @@ def _candidates(sm: Any, name: str, season: int | None, window: int) -> Iterator
 
                 yield title.replace(" ", ""), arima
         return
-    from statsmodels.tsa.statespace.exponential_smoothing import ExponentialSmoothing
-
-    for trend, damped in ((False, False), (True, False), (True, True)):
+    module = import_optional("statsmodels.tsa.statespace.exponential_smoothing", _WHO, "examples")
+    for rises, damped in ((False, False), (True, False), (True, True)):
         for period in (None, season):
             if period is not None and period + 3 > window:
                 continue
 
-            def smoothing(y: Array, trend: bool = trend, damped: bool = damped, period: int | None = period) -> Any:
-                return ExponentialSmoothing(
-                    y, trend=trend, damped_trend=damped, seasonal=period, initialization_method="concentrated"
+            def smoothing(y: Array, rises: bool = rises, damped: bool = damped, period: int | None = period) -> Any:
+                return module.ExponentialSmoothing(
+                    y, trend=rises, damped_trend=damped, seasonal=period, initialization_method="concentrated"
                 )
 
-            title = f"ETS(A,{'Ad' if damped else 'A' if trend else 'N'},{f'A{period}' if period else 'N'})"
+            title = f"ETS(A,{'Ad' if damped else 'A' if rises else 'N'},{f'A{period}' if period else 'N'})"
             yield title, smoothing
             if season is None:
                 break

@@ -12,7 +12,10 @@ __all__ = ["Gap", "Kind", "Verdict", "count_noun", "mapping_of", "noun_of_kind",
 Kind = Literal[
     "better", "worse", "not told apart", "untested", "no baselines", "reference", "naive", "unmeasured", "mixed"
 ]
-_NOUNS = {"image": "pictures", "table": "rows", "pair": "pairs", "series": "windows", "text": "texts", "node": "nodes"}
+_NOUNS = {
+    "image": "pictures", "table": "rows", "pair": "pairs", "series": "windows", "signal": "series", "text": "texts",
+    "node": "nodes",
+}  # fmt: skip
 
 
 def noun_of_kind(kind: object) -> str:
@@ -22,7 +25,7 @@ def noun_of_kind(kind: object) -> str:
 
 def count_noun(number: int, noun: str) -> str:
     """Return a number with its plural noun, which loses its s after 1."""
-    return f"{number:,} {noun.removesuffix('s') if number == 1 else noun}"
+    return f"{number:,} {noun.removesuffix('s') if number == 1 and noun != 'series' else noun}"
 
 
 def number_of(value: object) -> float | None:
