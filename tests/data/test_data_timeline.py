@@ -215,7 +215,7 @@ def test_series_of_other_lengths_and_what_is_refused():
     refuse(frame.assign(s=[None, *frame["s"][1:]]), "row 1 has no series in column 's'", series="s")
     refuse(RNG.normal(size=(60, 2)), "an array has no column 's'", series="s")
     with pytest.raises(PotstillError, match='leave `series=` out, or say `task="forecast"`'):
-        load_data(flow().assign(label=[0, 1] * 30), series="s")
+        load_data(flow().assign(label=[0, 1] * 30), series="s", task="regression")
     refuse(frame.assign(time=[pd.NaT, *frame["time"][1:]]), "row 1 has no time in column 'time'", series="s")
 
 

@@ -88,7 +88,7 @@ _PATHS: dict[Group, dict[str, str]] = {
         "cim-noflip": "augment.idc:cim_noflip", "flip": "augment.crop:flip", "rrc": "augment.crop:rrc",
         "rrc-noflip": "augment.crop:rrc_noflip", "pad-crop": "augment.crop:pad_crop",
         "pad-crop-noflip": "augment.crop:pad_crop_noflip", "patches": "augment.crop:patches",
-        "patches-noflip": "augment.crop:patches_noflip",
+        "patches-noflip": "augment.crop:patches_noflip", "series": "augment.series:series",
     },
     "parametrizations": {
         "pixels": "parametrize.pixels:Pixels", "tiles": "parametrize.tiles:Tiles",
@@ -124,6 +124,7 @@ _PATHS: dict[Group, dict[str, str]] = {
         "nngp": "evaluation.learners:Nngp", "ridge-features": "evaluation.learners:RidgeFeatures",
         "neighbours": "evaluation.table_learners:Neighbours", "boosting": "evaluation.table_learners:Boosting",
         "xgboost": "evaluation.table_learners:XGBoost",
+        "minirocket": "evaluation.series_learners:MiniRocketRidge",
         "tfidf": "evaluation.text_learners:Tfidf", "text-cnn": "evaluation.text_learners:TextCnn",
         "gcn": "evaluation.node_learners:GCN", "sgc": "evaluation.node_learners:SGC",
         "gat": "evaluation.node_learners:GAT", "node-mlp": "evaluation.node_learners:NodeMLP",
@@ -137,6 +138,7 @@ _PATHS: dict[Group, dict[str, str]] = {
         "table/regression": "data.regression:read_regression", "series/forecast": "data.series:read_series",
         "pair/retrieval": "data.pairs:read_pairs", "table/multi-label": "data.multi_label:read_multi_label",
         "node/classification": "data.graphs:read_graph",
+        "series/classification": "data.classified_series:read_classified_series",
     },
     "executors": {
         "serial": "execution.executor:Serial", "processes": "execution.processes:Processes",
@@ -145,7 +147,7 @@ _PATHS: dict[Group, dict[str, str]] = {
     "kinds": {
         "image": "kinds.kind:IMAGE", "table": "kinds.kind:TABLE", "series": "kinds.kind:SERIES",
         "pair": "kinds.kind:PAIR", "waves": "kinds.kind:WAVES", "texts": "kinds.kind:TEXTS",
-        "text": "kinds.kind:TEXT", "node": "kinds.kind:NODE",
+        "signal": "kinds.kind:SIGNAL", "text": "kinds.kind:TEXT", "node": "kinds.kind:NODE",
     },
 }  # fmt: skip
 """Built-in parts, as ``module:attribute`` below ``potstill``."""

@@ -124,10 +124,13 @@ def _parse_normalization(value: object) -> Normalization | None:
 
 def _load(data: object, options: ReadOptions) -> Splits:
     task = create("tasks", options.task) if isinstance(options.task, str) else options.task or Classification()
-    if options.series is not None and task.name != "forecast":
+    if options.series is not None and task.name not in ("forecast", "classification"):
         raise PotstillError(
-            'series are told apart in data that are forecast; leave `series=` out, or say `task="forecast"`'
+            "series are told apart in data that are forecast or have classes; leave `series=` out, or say "
+            '`task="forecast"`'
         )
+    if options.series is not None and task.name == "classification" and options.kind is None:
+        options = replace(options, kind="series")
     if task.name != "classification" and (options.stream or options.horizontal_flip is not None):
         raise PotstillError(f"data for {task.name} are not streamed and not mirrored; leave these options out")
     if (read := find_loader(options.kind, task.name, data)) is not None:

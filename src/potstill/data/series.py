@@ -31,7 +31,7 @@ from potstill.functional.seasons import find_season, naive_scale
 from potstill.tasks import Forecast
 from potstill.tasks.regression import target_statistics
 
-__all__ = ["SeriesSource", "read_series"]
+__all__ = ["SeriesSource", "parse_text_columns", "read_series"]
 
 
 def _too_short(name: str, span: int, found: str, cure: str = "") -> PotstillError:
@@ -316,7 +316,7 @@ def _read_table(data: object, options: ReadOptions) -> tuple[_SeriesTable, list[
     if table is None:
         return _of_array(data, name, options), []
     check_unique_columns(table, name)
-    table, notes = _parse_text_columns(table, name, options)
+    table, notes = parse_text_columns(table, name, options)
     numeric = [f.name for f in table.schema if is_number_type(f.type)]
     if options.label is not None and options.label not in numeric:
         raise PotstillError(f"{name}: {unknown_name('column of numbers', options.label, numeric)}")
@@ -348,7 +348,7 @@ def _of_array(data: object, name: str, options: ReadOptions) -> _SeriesTable:
     return _SeriesTable(name, tuple(f"variable {i + 1}" for i in range(values.shape[1])), values, zeros, zeros, rows)
 
 
-def _parse_text_columns(table: Any, name: str, options: ReadOptions) -> tuple[Any, list[str]]:
+def parse_text_columns(table: Any, name: str, options: ReadOptions) -> tuple[Any, list[str]]:
     """Parse text columns that are numbers or dates; also return notes."""
     notes = []
     for place, field in enumerate(table.schema):

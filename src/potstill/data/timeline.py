@@ -27,6 +27,8 @@ _CALENDAR: dict[str, tuple[int, int]] = {
 }  # fmt: skip
 """Names of whole-number columns that are parts of a date, and their range."""
 _NAMES = frozenset({"id", "index", "idx", "row", "rownames", "row_id", "no", "nr", "#"})
+_TIMES = frozenset({"t", "time", "timestamp", "time_stamp", "step", "timestep", "time_step", "seconds", "ms", "frame"})
+"""Names of columns of numbers that are the time of series with classes."""
 _IRREGULAR = 0.1  # of the steps; where more are another, there is no regular one
 _BACK = 2 * 3600.0  # seconds that a clock may be set back
 _OFTEN = 0.01  # of the rows
@@ -83,8 +85,9 @@ class _Clock:
 
 
 def find_timeline(
-    table: Any, name: str, *, series: str | None = None, label: str | None = None, index: Array | None = None
-) -> Timeline:
+    table: Any, name: str, *, series: str | None = None, label: str | None = None, index: Array | None = None,
+    forecast: bool = True,
+) -> Timeline:  # fmt: skip
     """Find the order of a table's rows in time.
 
     Args:
@@ -92,6 +95,7 @@ def find_timeline(
         series: the column that says which series a row belongs to.
         label: the one column that is forecast, which is then no time.
         index: the times of a frame's index (n,), in seconds since 1970.
+        forecast: notes are those of a forecast; False: of whole series with a class each.
 
     Raises:
         PotstillError: there is no such column, a row has no time or no series, or two rows of a series have one time.
@@ -104,14 +108,17 @@ def find_timeline(
         _calendar_columns(integers),
         [c for c, x in integers.items() if _counts(x[order], groups[order])],
     )
+    if not forecast and not counting:
+        counting = _named_times(table, numeric, integers, groups)
     if label is None and set(numeric) <= {*calendar, *counting}:  # nothing else is there to forecast
         integers, calendar, counting = {}, [], []
-    clock = _clock(table, name, index, integers, calendar, counting, groups, (series, label))
+    counts = {c: _numbers(table.column(c)) for c in counting if c not in integers} | integers
+    clock = _clock(table, name, index, counts, calendar, counting, groups, (series, label))
     unused = [c for c in dict.fromkeys([*calendar, *counting]) if c not in (clock.columns if clock else ())]
     if names:
         unused += [c for c in integers if c not in unused and _constant(integers[c], groups, len(names))]
     notes = []
-    if names:
+    if names and forecast:
         shown = ", ".join(map(repr, names[:3])) + ", …" * (len(names) > 3)
         notes.append(f"{name}: {len(names):,} series by column {series!r} ({shown}), each split by its own time")
     if clock is None:
@@ -119,11 +126,20 @@ def find_timeline(
     else:
         order, order_notes = _sort_rows(clock, groups, order, name)
         stretch, more = _stretches(clock, groups, order, name, "" if names else _hint(table, clock))
+        if not forecast:
+            more = [
+                note.replace("no window runs across one", "what follows one is joined to what is before")
+                for note in more
+            ]
         notes += [*order_notes, *more]
     if clock is not None and clock.columns:
         verb = "are the time, and no variables" if len(clock.columns) > 1 else "is the time, and no variable"
         notes.append(f"{name}: {clock.what} {verb}")
-    if unused:
+    if unused and not forecast:
+        notes.append(
+            f"{name}: not read as channels: {_listed(unused)} (numbers of rows, or of series, parts of a date)"
+        )
+    elif unused:
         notes.append(
             f"{name}: not forecast: {_listed(unused)} (numbers of rows, names of series, parts of a date; `label=` "
             "names the one column to forecast)"
@@ -173,6 +189,28 @@ def _counts(x: npt.NDArray[np.float64], groups: npt.NDArray[np.int64]) -> bool:
     if len(steps) < 2 or steps[0] == 0 or not (np.sign(steps) == np.sign(steps[0])).all():
         return False
     return bool(np.unique(steps, return_counts=True)[1].max() >= (1 - _IRREGULAR) * len(steps))
+
+
+def _numbers(values: Any) -> npt.NDArray[np.float64]:
+    """Return the cells of a column of numbers, NaN where one is missing."""
+    x: npt.NDArray[np.float64] = values.cast(pa.float64(), safe=False).to_numpy()
+    return x
+
+
+def _named_times(
+    table: Any, numeric: Sequence[str], integers: dict[str, npt.NDArray[np.float64]], groups: npt.NDArray[np.int64]
+) -> list[str]:
+    """Return the column of numbers that is the time by its name, or that counts the points of every series, in any
+    order; no time stands twice in a series."""
+    for column in numeric:
+        x = integers[column] if column in integers else _numbers(table.column(column))
+        if column.strip().lower() in _TIMES and np.isfinite(x).all() and _once(x, groups):
+            return [column]
+    for column, x in integers.items():
+        order = np.lexsort((x, groups))
+        if _once(x, groups) and _counts(x[order], groups[order]):
+            return [column]
+    return []
 
 
 def _constant(x: npt.NDArray[np.float64], groups: npt.NDArray[np.int64], count: int) -> bool:

@@ -19,6 +19,7 @@ __all__ = [
     "NODE",
     "PAIR",
     "SERIES",
+    "SIGNAL",
     "TABLE",
     "TEXT",
     "TEXTS",
@@ -98,6 +99,8 @@ TABLE = Kind(name="table", noun="rows", axes=("columns",), size=_columns)
 """Rows of a table, encoded as numbers."""
 SERIES = Kind(name="series", noun="series inputs", axes=("variables", "time"))
 """Windows of a multivariate series."""
+SIGNAL = Kind(name="signal", noun="series", axes=("channels", "time"), network="convnet1d")
+"""Whole series with a class each."""
 WAVES = Kind(name="waves", noun="waves inputs", axes=("channels", "time"))
 """Sampled sound."""
 TEXT = Kind(name="text", noun="texts", axes=("representation",), size=_numbers)
@@ -108,7 +111,7 @@ TEXTS = Kind(name="texts", noun="texts inputs")
 """Texts, as word numbers."""
 PAIR = Kind(name="pair", noun="pair inputs", network="towers")
 """Pairs of an image and a text."""
-BUILT_IN = (IMAGE, TABLE, SERIES, WAVES, TEXT, NODE, TEXTS, PAIR)
+BUILT_IN = (IMAGE, TABLE, SERIES, SIGNAL, WAVES, TEXT, NODE, TEXTS, PAIR)
 """Kinds of this package."""
 
 

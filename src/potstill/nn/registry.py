@@ -21,6 +21,7 @@ from potstill.nn.external_models import external_network
 from potstill.nn.init import allocate, build_network
 from potstill.nn.pretrained import BACKBONES, FrozenBackbone, FrozenBackboneFactory, backbone_factory, is_backbone
 from potstill.nn.resnet import ResNet
+from potstill.nn.series_networks import FCN, ConvNet1d, InceptionTime, default_depth_1d
 from potstill.nn.vit import ViT
 from potstill.rng import generator
 from potstill.tasks import get_task
@@ -39,12 +40,13 @@ __all__ = [
 ]
 
 _DC = "networks.py of DC, arXiv:2006.05929"
+_SERIES = ("signal", "series", "waves")
 _PACKAGES = ("timm", "torchvision", "transformers")
 _ACTIVATIONS = ("relu", "sigmoid", "leaky", "swish")
 _NORMS = ("instance", "batch", "layer", "group", "nonorm")
 _POOLINGS = ("avg", "max", "nopool")
 _FAMILIES = ("convnet", "mlp", "linear", "lenet", "alexnet", "vgg11", "vgg13", "vgg16", "vgg19",
-             "resnet18", "resnet34", "resnet50", "vit", "towers")  # fmt: skip
+             "resnet18", "resnet34", "resnet50", "vit", "towers", "convnet1d", "fcn", "inceptiontime")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,14 @@ def catalogue() -> tuple[NetworkEntry, ...]:
         NetworkEntry("alexnet", "small AlexNet; -batch for BatchNorm", _DC),
         *vgg,
         *resnets,
+        NetworkEntry("convnet1d", "ConvNet along time, depth by length, width 64; -dN, -wN, -batch", _DC, _SERIES),
+        NetworkEntry("fcn", "three convolutions and the mean over time; -wN, -batch", "arXiv:1611.06455", _SERIES),
+        NetworkEntry(
+            "inceptiontime",
+            "convolutions of 39, 19 and 9 points, smaller than published; -dN, -wN, -batch",
+            "arXiv:1909.04939",
+            _SERIES,
+        ),
         NetworkEntry(
             "towers",
             "a ConvNet for the picture and a mean of words for the text of a pair; -wN width",
@@ -155,9 +165,10 @@ def factory(
     canonical, make = _parse(name, input, num_classes)
     narrow = re.sub(r"^(convnet-d\d+-w)\d+", r"\g<1>4", canonical)  # a width may be refused, but decides no sizes
     if not (_accepts(make, None, "meta") and _accepts(_parse(narrow, input, num_classes)[1], input, "cpu")):
+        what, small = ("pictures", "too small") if len(input.shape) == 3 else ("series", "too short")
         raise PotstillError(
-            f"network {canonical} shrinks pictures until nothing is left to tell them apart, and these of "
-            f"{'×'.join(map(str, input.shape[1:]))} are too small; "
+            f"network {canonical} shrinks {what} until nothing is left to tell them apart, and these of "
+            f"{'×'.join(map(str, input.shape[1:]))} are {small}; "
             f"{_smallest_input_hint(canonical, input, num_classes)}"
         )
     return Factory(canonical, input, num_classes, torch.device(device))
@@ -221,7 +232,7 @@ def _accepts(make: Callable[[], Network], spec: InputSpec | None, device: str) -
 
 def _smallest_input_hint(name: str, spec: InputSpec, k: int) -> str:
     def fits(side: int) -> bool:
-        shape = (spec.shape[0], side, side)
+        shape = (spec.shape[0], *(side for _ in spec.shape[1:]))
         smaller = InputSpec(kind=spec.kind, shape=shape)
         return _accepts(_parse(name, smaller, k)[1], smaller, "meta")
 
@@ -229,6 +240,8 @@ def _smallest_input_hint(name: str, spec: InputSpec, k: int) -> str:
     found = bisect.bisect_left(sides, True, key=fits)
     if found == len(sides):
         return "use fewer blocks, or mlp"
+    if len(spec.shape) == 2:
+        return f"it takes {sides[found]} points and more: use fewer blocks, or mlp"
     return f"it takes {sides[found]}×{sides[found]} and more: resize them, or use fewer blocks, or mlp"
 
 
@@ -258,6 +271,8 @@ def _parse(name: str, spec: InputSpec, k: int) -> tuple[str, Callable[[], Networ
     if family == "mlp":
         width = _parse_parts(name, parts, {}, {"w": 128})["w"]
         return f"mlp-w{width}", lambda: MLP(spec.shape, k, width=int(width))
+    if family in ("convnet1d", "fcn", "inceptiontime"):
+        return _along_time(name, family, parts, spec, k)
     if len(spec.shape) != 3:
         raise PotstillError(f"network {name} takes pictures (c, h, w), but inputs are {spec.shape}; use mlp or linear")
     c, h, w = spec.shape
@@ -284,6 +299,30 @@ def _parse(name: str, spec: InputSpec, k: int) -> tuple[str, Callable[[], Networ
     ap, batch, large = chosen["pooling"] == "ap", chosen["norm"] == "batch", chosen["stem"] == "stem7"
     full = _canonical_name(family, ap and "ap", batch and "batch", large and "stem7")
     return full, lambda: ResNet(shape, k, depth=depth, batch=batch, ap=ap, large=large)
+
+
+def _along_time(name: str, family: str, parts: list[str], spec: InputSpec, k: int) -> tuple[str, Callable[[], Network]]:
+    if len(spec.shape) != 2:
+        raise PotstillError(
+            f"network {name} takes series (channels, length), but inputs are {spec.shape}; use "
+            f"{default_network_name(spec)}"
+        )
+    channels, length = spec.shape
+    shape, axes = (channels, length), {"norm": ("instance", "batch")}
+    numbers = {
+        "convnet1d": {"d": default_depth_1d(length), "w": 64},
+        "fcn": {"w": 32},
+        "inceptiontime": {"d": 3, "w": 16},
+    }
+    chosen = _parse_parts(name, parts, axes, numbers[family])
+    batch, width = chosen["norm"] == "batch", int(chosen["w"])
+    depth = f"d{chosen['d']}" if "d" in chosen else False
+    full = _canonical_name(family, depth, f"w{width}", batch and "batch")
+    if family == "fcn":
+        return full, lambda: FCN(shape, k, width=width, batch=batch)
+    if family == "convnet1d":
+        return full, lambda: ConvNet1d(shape, k, depth=int(chosen["d"]), width=width, batch=batch)
+    return full, lambda: InceptionTime(shape, k, depth=int(chosen["d"]), width=width, batch=batch)
 
 
 def _canonical_name(family: str, *parts: str | bool) -> str:
