@@ -33,6 +33,8 @@ def count_inputs(number: int, kind: str, shape: Sequence[int], parts: Sequence[s
     size = "×".join(map(str, shape)) or " and ".join(parts)
     if kind == "text":
         return f"{plural(number, 'text')} as {size} numbers"
+    if kind == "signal":
+        return f"{number:,} series of {size}"
     return plural(number, {"image": "picture", "pair": "pair", "series": "window", "node": "node"}.get(kind, "row")) + (
         f" of {size}" if size else ""
     )

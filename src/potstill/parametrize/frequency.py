@@ -13,6 +13,8 @@ Differences from the published code:
   the coefficients is a step of the pixels.
 - It takes the variance over the images that it starts from (``SynSet.init_mask``). Here it is over up to 1,000 real
   images of the class, as in the paper. Both average the channels before.
+- It has images alone. Series (channels, length), as CondTSC (Liu et al., KDD 2024) learns them in frequency space, are
+  images of one row here.
 - It does not count the bytes of the positions. Here positions and counts are stored and counted: 15 inputs, not 16, for
   one 32×32 colour image.
 """
@@ -48,17 +50,17 @@ class Frequency:
 
     Decoding: ``x = C_hᵀ F C_w`` for each channel. F (h, w) is 0, but at the positions (u, v) of the class it has the
     coefficients. C_n is the orthonormal DCT-II, ``C_n[u, i] = s_u · cos(π u (2 i + 1) / (2 n))``, with s_0 = √(1 / n)
-    and else s_u = √(2 / n).
+    and else s_u = √(2 / n). Series (c, t) are images (c, 1, t).
 
     Raises:
         PotstillError: a setting is out of its range.
     """
 
-    kinds: ClassVar[tuple[str, ...]] = ("image",)
+    kinds: ClassVar[tuple[str, ...]] = ("image", "signal")
     kept: int = 0
-    """Positions kept per channel, 1 … h · w. 0: h · w // 16, at least 1. Published run scripts: 64 of 1,024 for
-    trajectory and distribution matching at one picture per class, 32 for gradient matching; 2,048 of 16,384 at
-    128 pixels."""
+    """Positions kept per channel, 1 … h · w. 0: h · w // 16 of images and t // 4 of series, at least 1. Published run
+    scripts: 64 of 1,024 for trajectory and distribution matching at one picture per class, 32 for gradient matching;
+    2,048 of 16,384 at 128 pixels."""
 
     def __post_init__(self) -> None:
         if self.kept < 0:
@@ -77,7 +79,7 @@ class Frequency:
         """
         kept = self._num_positions(shape)
         one = _BYTES * shape[0] * kept
-        fixed = kept * position_dtype(shape).itemsize + _BYTES
+        fixed = kept * position_dtype(_as_image(shape)).itemsize + _BYTES
         if _BYTES * min(numbers) < fixed + one:
             raise PotstillError(
                 f"frequency: {kept} positions of a class and one input need {fixed + one:,} bytes, but the budget "
@@ -86,39 +88,44 @@ class Frequency:
         return tuple((_BYTES * n - fixed) // one for n in numbers)
 
     def _num_positions(self, shape: tuple[int, ...]) -> int:
-        _, h, w = image_shape("frequency", shape)
+        _, h, w = _as_image(shape)
         if self.kept > h * w:
             raise PotstillError(
                 f"frequency: kept must be at most {h * w:,} for {h}×{w} pixels, not {self.kept:,}; lower it"
             )
-        return self.kept or max(1, h * w // 16)
+        return self.kept or max(1, h * w // (16 if len(shape) == 3 else 4))
 
     def encode(self, x: Tensor, problem: Problem, rng: Generator, /) -> Payload:
         """Return the coefficients of ``x`` at the kept positions; draws nothing."""
-        shape = problem.train.input.shape
+        shape = _as_image(problem.train.input.shape)
         positions = torch.stack([self._positions(problem, c) for c in range(problem.num_classes)])
         payload = {
             "positions": positions.to(x.device, position_dtype(shape)),
             "counts": torch.tensor(problem.sizes, dtype=torch.int32, device=x.device),
         }
         where = _gather_index(payload, len(x), shape[0])
-        return {"coefficients": dct2(x).flatten(2).gather(2, where), **payload}
+        return {"coefficients": dct2(x.reshape(len(x), *shape)).flatten(2).gather(2, where), **payload}
 
     def _positions(self, problem: Problem, c: int) -> Tensor:
         """Return the positions (kept,) of class ``c``, ascending, on the CPU."""
         shape = problem.train.input.shape
         # Equal variances, as in a class of one picture, go to the lower frequency.
-        lowest, (mean, squares) = by_frequency(shape), moments(problem, c)
+        lowest, (mean, squares) = by_frequency(_as_image(shape)), moments(problem, c)
         best = (squares - mean.square())[lowest].argsort(descending=True, stable=True)[: self._num_positions(shape)]
         return lowest[best].sort().values
 
     def decode(self, payload: Payload, context: DecodeContext, /) -> Tensor:
         """Return the inverse transforms (n, c, h, w)."""
         kept = payload["coefficients"]
-        c, h, w = context.shape
+        c, h, w = _as_image(context.shape)
         where = _gather_index(payload, len(kept), c)
         flat = torch.zeros(len(kept), c, h * w, dtype=kept.dtype, device=kept.device)
-        return idct2(flat.scatter(2, where, kept).reshape(-1, c, h, w))
+        return idct2(flat.scatter(2, where, kept).reshape(-1, c, h, w)).reshape(-1, *context.shape)
+
+
+def _as_image(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Return the shape of images; of series (c, t) that of images of one row."""
+    return (shape[0], 1, shape[1]) if len(shape) == 2 else image_shape("frequency", shape)
 
 
 def position_dtype(shape: tuple[int, ...]) -> torch.dtype:
@@ -133,7 +140,7 @@ def by_frequency(shape: tuple[int, ...]) -> Tensor:
 
 def moments(problem: Problem, c: int) -> tuple[Tensor, Tensor]:
     """Return the means of each coefficient and of its square (h · w,), float64, over up to 1,000 images of a class."""
-    shape, index = problem.train.input.shape, problem.class_indices[c]
+    shape, index = _as_image(problem.train.input.shape), problem.class_indices[c]
     spaced = torch.linspace(0, len(index) - 1, min(len(index), _PICTURES)).round().long()
     total = torch.zeros(shape[1:], dtype=torch.float64)
     squares = torch.zeros_like(total)
@@ -141,7 +148,7 @@ def moments(problem: Problem, c: int) -> tuple[Tensor, Tensor]:
         pictures = problem.train.fetch(part).x
         assert isinstance(pictures, Tensor)  # sizes refuses all but images
         # The transform is linear: that of the channels' mean is the mean of the channels' transforms.
-        grey = dct2(pictures.mean(1).double()).cpu()
+        grey = dct2(pictures.mean(1).reshape(-1, *shape[1:]).double()).cpu()
         total += grey.sum(0)
         squares += grey.square().sum(0)
     return (total / len(spaced)).flatten(), (squares / len(spaced)).flatten()

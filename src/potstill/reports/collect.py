@@ -86,13 +86,13 @@ def _gallery(path: Path, arrays: Mapping[str, Any], card: Mapping[str, Any]) -> 
             raise PotstillError(
                 f"{path}: weights must be one number ≥ 0 for each input; the file is damaged, distil it again"
             )
-    if len(shape) not in (2, 4):
+    about = card["input"] if isinstance(card.get("input"), Mapping) else {}
+    if len(shape) not in (2, 4) and (len(shape), about.get("kind")) != (3, "signal"):
         return None
     sizes = tuple(int(size) for size in np.bincount(hard.astype(np.int64), minlength=len(names)))
     index = [int(i) for c, take in enumerate(shown(sizes)) for i in np.flatnonzero(hard == c)[:take]]
     held = np.stack([np.asarray(inputs[i : i + 1])[0] for i in index]) if index else np.zeros((0, *shape[1:]))
     captions = tuple(map(str, arrays.get("captions", ())))
-    about = card["input"] if isinstance(card.get("input"), Mapping) else {}
     columns = about.get("columns", ())
     if len(arrays.get("columns", ())):
         columns = arrays["columns"]

@@ -19,6 +19,8 @@ _LONGEST_TEXT, _LARGEST = 600, 3
 _WEIGHTS = "The numbers are weights: how much an input counts in training, over the mean of the set."
 _NODE = "node"
 """Kind of the nodes of a graph."""
+_SIGNAL = "signal"
+"""Kind of whole series with a class each."""
 _STRONGEST = 8
 """Features of a node that a page shows."""
 _FEW = 4
@@ -177,6 +179,23 @@ def _nodes(g: Gallery, of: str) -> list[Html]:
     ]  # fmt: skip
 
 
+def _signals(g: Gallery) -> list[Html]:
+    """Return series by class as curves."""
+    names = g.columns if len(g.columns) == g.inputs.shape[1] else tuple(map(str, range(1, g.inputs.shape[1] + 1)))
+    drawn = [
+        draw_window(
+            g.inputs[i], None, names, f"Series {n} of class {name}",
+            f"{name}{'' if g.weights is None else f' ×{g.weights[i]:.3g}'}",
+        )
+        for c, (name, take) in enumerate(zip(g.classes, shown(g.sizes), strict=True))
+        for n, i in enumerate(np.flatnonzero(g.hard_labels == c)[:take].tolist(), 1)
+    ]  # fmt: skip
+    text = f"{len(drawn):,} of {sum(g.sizes):,} series, by class; each channel has a scale of its own in each curve."
+    text += "" if g.weights is None else f" {_WEIGHTS}"
+    text += "" if g.scores is None else f" {_scores(g.scores)}"
+    return [tag("ul", *drawn, class_="items windows"), note(text)]
+
+
 def gallery(g: Gallery, of: str = "") -> Html:
     """Return the inputs of ``g`` by class: images clamped to [0,1] with sharp pixels, or a table; without classes one
     after another.
@@ -190,6 +209,8 @@ def gallery(g: Gallery, of: str = "") -> Html:
         return join_html(_texts(g, of))
     if g.inputs.ndim == 2 and g.kind == _NODE:
         return join_html(_nodes(g, of))
+    if g.inputs.ndim == 3 and g.kind == _SIGNAL:
+        return join_html(_signals(g))
     return join_html(_pictures(g) if g.inputs.ndim == 4 else _rows(g, of))
 
 

@@ -123,6 +123,16 @@ def _sample_items(entry: Entry) -> Html | None:
     if g.inputs.ndim == 3:
         windows = []
         names = g.columns if len(g.columns) == g.inputs.shape[1] else tuple(map(str, range(g.inputs.shape[1])))
+        if g.classes:
+            order = [i for row in _by_class(np.asarray(g.hard_labels).astype(np.int64).tolist()) for i in row]
+            windows = [
+                draw_window(
+                    g.inputs[i], None, names, f"Sample of class {(name := g.classes[int(g.hard_labels[i])])}", name
+                )
+                for i in order[:_WINDOWS]
+            ]
+            many = f"{len(windows)} of the {format_count(entry.items)} {entry.noun}, with their classes."
+            return tag("figure", tag("ul", *windows, class_="items windows"), tag("figcaption", many), class_="sheet")
         for i in range(min(_WINDOWS, len(g.inputs))):
             past, ahead = g.inputs[i], None
             if g.targets is not None and g.targets[i].size and g.targets[i].size % len(past) == 0:
