@@ -57,6 +57,7 @@ _PATHS: dict[Group, dict[str, str]] = {
         "irt": "methods.selection.irt:IRT", "glicko": "methods.selection.glicko:Glicko",
         "craig": "methods.selection.craig:CRAIG",
         "grad-match": "methods.selection.grad_match:GradMatch",
+        "less": "methods.selection.less:LESS",
         "glister": "methods.selection.glister:GLISTER", "dc": "methods.gradient.dc:DC",
         "dsa": "methods.gradient.dsa:DSA", "idc": "methods.gradient.idc:IDC", "dream": "methods.gradient.dream:DREAM",
         "lgm": "methods.gradient.lgm:LGM", "mtt": "methods.trajectory.mtt:MTT",

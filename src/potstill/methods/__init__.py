@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from potstill.methods.selection.k_median import KMedian
     from potstill.methods.selection.knn_graph import KNNGraph
     from potstill.methods.selection.least_confidence import LeastConfidence
+    from potstill.methods.selection.less import LESS
     from potstill.methods.selection.margin import Margin
     from potstill.methods.selection.moderate import Moderate
     from potstill.methods.selection.random import Random
@@ -81,7 +82,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ATBPTT", "ATT", "AUM", "CAFE", "CCS", "CDA", "CIM", "CRAIG", "CVDD", "DANCE", "DATM", "DC", "DD", "DELT", "DM",
     "DQ", "DREAM", "DSA", "DSDM", "DWA", "EDC", "EL2N", "FADRM", "FTD", "GLISTER", "GVBSM", "IDC", "IDM", "IRT", "KIP",
-    "KRRST", "LD", "LGM", "LPLD", "M3D", "MTT", "NCFM", "PAD", "RCIG", "RDED", "RFAD", "TDDS", "TESLA", "UFC",
+    "KRRST", "LD", "LESS", "LGM", "LPLD", "M3D", "MTT", "NCFM", "PAD", "RCIG", "RDED", "RFAD", "TDDS", "TESLA", "UFC",
     "WMDD",
     "Cartography", "ContextualDiversity", "DataDAM", "DynUnc", "Entropy", "FRePo", "FacilityLocation", "Forgetting",
     "Glicko", "GraNd", "GradMatch", "GraphCut", "Herding", "KCenter", "KMeans", "KMedian", "KNNGraph",
