@@ -7,7 +7,7 @@ Pictures of 14 × 14: 5,000 of Fashion-MNIST (500 of each class) and 4,000 of MN
 teacher learns each source without labels; `krr-st` makes 50 pictures with vectors of 16 numbers of it, and
 `potstill use transfer` measures these beside real pictures of the same bytes. Every repeat has another set, other
 labels, another network and other real pictures. ``untrained`` is the closed form on vectors of a network that has
-learned nothing. Nothing is chosen on test data: rates are, on half of the labels.
+learned nothing. Nothing is chosen at all: rates and lengths are one for all ways.
 """
 
 import argparse
@@ -39,7 +39,9 @@ FOLDER = Path(tempfile.gettempdir()) / "potstill-representations"
 SIDE, ITEMS, LABELS = 14, 50, 10
 TEACHER = "representations:network=convnet-w32,epochs=20,size=16"
 UNTRAINED = "representations:network=convnet-w32,epochs=1,size=16,lr=1e-9"
-OPTIONS: dict[str, Any] = {"steps": 200, "tuning_steps": 100, "test_samples": 1000, "labels": LABELS, "seeds": 1}
+OPTIONS: dict[str, Any] = {
+    "steps": 120, "tuning_steps": 60, "tuning_lr": (0.03,), "test_samples": 1000, "labels": LABELS, "seeds": 1,
+}  # fmt: skip
 
 
 def small(splits: Splits) -> Splits:
@@ -61,7 +63,7 @@ def measure(source: Splits, target: Splits, seed: int) -> dict[str, Any]:
     """Return one repeat: accuracies of every way, and sizes."""
     data = with_vector_targets(Splits(train=source.train, test=None, reading={}), TEACHER)
     made = potstill.distill(
-        data, "krr-st", items=ITEMS, preset="quick", iterations=300, network="convnet-w32", seed=seed, progress=None,
+        data, "krr-st", items=ITEMS, preset="quick", iterations=150, network="convnet-w32", seed=seed, progress=None,
     )  # fmt: skip
     found = measure_transfer(made, data, target, seed=seed, executor="serial", **OPTIONS)
     few = FewLabels.draw(target.train, LABELS, generator(derive_seed(seed, "transfer", 0), "labels"))
@@ -108,15 +110,15 @@ def show(result: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--show", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if not args.show:
         data = {"fashion-mnist": small(fashion()), "mnist-5k": small(potstill.load_data("mnist-5k"))}
         pairs: dict[str, list[dict[str, Any]]] = {}
-        for seed in range(args.repeats):
-            for source, target in (("fashion-mnist", "mnist-5k"), ("mnist-5k", "fashion-mnist")):
+        for source, target in (("fashion-mnist", "mnist-5k"), ("mnist-5k", "fashion-mnist")):
+            for seed in range(args.repeats):
                 name, path = f"{source}, then {target}", FOLDER / f"{source}-{seed}.json"
                 if not path.exists():
                     path.parent.mkdir(parents=True, exist_ok=True)
