@@ -171,8 +171,8 @@ class LESS(ScoreSelection):
         if not self.target:
             rng = generator(derive_seed(0, "less"), "target")
             part = torch.randperm(len(train), generator=rng)[: max(1, min(OWN_TARGET, len(train) // 10))]
-            own: Source = train.subset(part)
-            return own
+            tenth: Source = train.subset(part)
+            return tenth
         label = train.label_column[0] if getattr(train, "label_column", None) else None
         size = tuple(train.input.shape[1:]) if train.input.kind == "image" else None
         task = None if train.classes else problem.task.name
