@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from potstill.cli.option_types import Size
+from potstill.cli.option_types import Names, Size
 from potstill.cli.text import Block
 
 if TYPE_CHECKING:
@@ -169,6 +169,8 @@ class DataOptions:
     """Read and decode images when they are needed. On by itself where they would fill more than half of the memory."""
     missing: Annotated[Literal["impute", "drop", "refuse"] | None, optional("impute|drop|refuse")] = None
     """Missing values of a table: impute them from the training part, drop their rows, or refuse (the default)."""
+    remove_columns: Annotated[Names | None, optional("COLUMN,…")] = None
+    """Columns of a table that are not read, with commas between them: identifiers, names, what is known only later."""
     text: Annotated[str | None, optional("COLUMN")] = None
     """Column of a table that holds texts; else the only one of texts of several words."""
     representation: Annotated[str | None, optional("NAME")] = None

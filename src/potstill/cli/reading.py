@@ -106,7 +106,7 @@ def data_words(options: DataOptions, *, from_set: bool = False) -> list[str]:
         if field.name == "size":
             words.append("x".join(map(str, value)))
         elif value is not True:
-            words.append(str(value))
+            words.append(",".join(value) if isinstance(value, tuple) else str(value))
     for name, limit in changed_limits().items():
         words += ["--limit", f"{name}={limit}"]
     return words

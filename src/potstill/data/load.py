@@ -1,7 +1,7 @@
 """``load``: reads data in any supported form and returns ``Splits``."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -22,6 +22,7 @@ from potstill.data.hub import open_hub, read_hub
 from potstill.data.in_memory import TensorSource, fit_normalization
 from potstill.data.python_objects import read_arrays, read_dataset, read_mapping, read_npz_arrays
 from potstill.data.read_options import ReadOptions
+from potstill.data.removed_columns import parse_removed_columns, refuse_removed_columns
 from potstill.data.shards import expand_braces, is_shards, read_shards
 from potstill.data.splits import RawPart, RawSplits, assemble, parse_size
 from potstill.data.standard_datasets import STANDARD, find_hub_standard, read_standard
@@ -56,6 +57,7 @@ def load(
     skip_bad: bool = False,
     stream: bool | None = None,
     missing: str | None = None,
+    remove_columns: str | Sequence[str] | None = None,
     text: str | None = None,
     representation: str | None = None,
     encode: Callable[[list[str]], Any] | None = None,
@@ -76,8 +78,9 @@ def load(
         data: any form of data that `potstill.load_data` takes.
         root: its ``data_root``: folder of the files of known names.
         seed: its ``split_seed``: draws the test split where the data have none.
-        label, test_fraction, size, skip_bad, stream, missing, text, representation, encode, series, horizontal_flip,
-            duplicates, check_cache, device, task, kind, group, attribute, normalization: as for `potstill.load_data`.
+        label, test_fraction, size, skip_bad, stream, missing, remove_columns, text, representation, encode, series,
+            horizontal_flip, duplicates, check_cache, device, task, kind, group, attribute, normalization: as for
+            `potstill.load_data`.
 
     Returns:
         ``Splits`` of ``TensorSource``, or of ``StreamSource``. A ``Splits`` is returned as it is.
@@ -90,7 +93,7 @@ def load(
     options = ReadOptions(
         label=label, task=task, kind=kind, root=None if root is None else Path(root), seed=seed,
         test_fraction=test_fraction, size=parse_size(size), skip_bad=skip_bad, stream=stream, missing=missing,
-        text=text, representation=representation, encode=encode, series=series, horizontal_flip=horizontal_flip,
+        remove_columns=parse_removed_columns(remove_columns), text=text, representation=representation, encode=encode, series=series, horizontal_flip=horizontal_flip,
         duplicates=parse_duplicates(duplicates),
         group=_parse_values(group, "group"), attribute=_parse_values(attribute, "attribute"),
         check_cache=check_cache, device=device, normalization=_parse_normalization(normalization),
@@ -123,6 +126,7 @@ def _parse_normalization(value: object) -> Normalization | None:
 
 
 def _load(data: object, options: ReadOptions) -> Splits:
+    refuse_removed_columns(data, options.remove_columns, TABLE_SUFFIXES)
     task = create("tasks", options.task) if isinstance(options.task, str) else options.task or Classification()
     if options.series is not None and task.name not in ("forecast", "classification"):
         raise PotstillError(

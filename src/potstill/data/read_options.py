@@ -23,7 +23,7 @@ _NAMES: Mapping[str, str] = {"seed": "split_seed"}
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "label": str, "task": str, "kind": str, "split_seed": int, "test_fraction": (int, float), "size": list,
     "skip_bad": bool, "stream": bool, "series": str, "text": str, "representation": str, "missing": str,
-    "horizontal_flip": bool, "duplicates": str, "group": str, "attribute": str, "targets": str,
+    "horizontal_flip": bool, "duplicates": str, "group": str, "attribute": str, "remove_columns": list, "targets": str,
 }  # fmt: skip
 """Types of the options in the metadata, by the names of `potstill.load_data`."""
 
@@ -55,6 +55,8 @@ class ReadOptions:
     """Decode pictures when they are needed; ``None``: where memory does not hold them."""
     missing: str | None = None
     """``impute``, ``drop`` or ``refuse`` missing values of a table."""
+    remove_columns: tuple[str, ...] = ()
+    """Columns of a table that are not read."""
     text: str | None = None
     """Column of texts."""
     representation: str | None = None
@@ -101,8 +103,11 @@ def check_read_options(value: object) -> dict[str, Any]:
         kind = _TYPES.get(name)
         if kind is None or not isinstance(option, kind) or (isinstance(option, bool) and kind is not bool):
             raise PotstillError(f"the reading in its metadata has no valid {str(name)[:40]!r}; get the file again")
-        if isinstance(option, list) and (len(option) != 2 or not all(type(side) is int for side in option)):
-            raise PotstillError("the reading in its metadata has no valid 'size'; get the file again")
+        sizes, names = name == "size", name == "remove_columns"
+        if (sizes and (len(option) != 2 or not all(type(side) is int for side in option))) or (
+            names and not all(isinstance(column, str) for column in option)
+        ):
+            raise PotstillError(f"the reading in its metadata has no valid {name!r}; get the file again")
     if not str(value.get("targets", "representations")).startswith("representations"):
         raise PotstillError("the reading in its metadata has no valid 'targets'; get the file again")
     for option in ("group", "attribute"):
@@ -112,7 +117,7 @@ def check_read_options(value: object) -> dict[str, Any]:
                 f"the reading in its metadata {does} {value[option][:60]!r}, a regular expression that may search for "
                 f"very long; if you trust it, give it yourself with `{option}=REGEX`"
             )
-    return {name: tuple(option) if name == "size" else option for name, option in value.items()}
+    return {name: tuple(option) if isinstance(option, list) else option for name, option in value.items()}
 
 
 def _is_quick(pattern: str) -> bool:
@@ -172,7 +177,7 @@ def _words(name: str) -> str:
 
 def _shown(value: object) -> str:
     if isinstance(value, list | tuple):
-        return "x".join(map(str, value))
+        return ("x" if all(isinstance(each, int) for each in value) else ", ").join(map(str, value)) or "not given"
     if value is None:
         return "not given"
     return ("yes" if value else "no") if isinstance(value, bool) else str(value)

@@ -23,6 +23,7 @@ from potstill.data.frames import to_arrow_tables
 from potstill.data.parsed import parse_column
 from potstill.data.python_objects import read_npz_arrays
 from potstill.data.read_options import ReadOptions
+from potstill.data.removed_columns import remove_columns
 from potstill.data.table import TABLE_SUFFIXES, check_unique_columns, read_table_file
 from potstill.data.table_encoding import check_float32_range, is_number_type, is_text_type
 from potstill.data.timeline import find_timeline
@@ -316,6 +317,7 @@ def _read_table(data: object, options: ReadOptions) -> tuple[_SeriesTable, list[
     if table is None:
         return _of_array(data, name, options), []
     check_unique_columns(table, name)
+    table = remove_columns([table], options.remove_columns, options.label, name)[0]
     table, notes = parse_text_columns(table, name, options)
     numeric = [f.name for f in table.schema if is_number_type(f.type)]
     if options.label is not None and options.label not in numeric:

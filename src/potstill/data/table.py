@@ -28,6 +28,7 @@ from potstill.data.limits import UnpackBudget, require_memory
 from potstill.data.pictures import Picture
 from potstill.data.read_options import ReadOptions
 from potstill.data.readers import cell_picture
+from potstill.data.removed_columns import remove_columns
 from potstill.data.splits import RawPart, RawSplits, decode_labelled
 from potstill.data.table_encoding import is_text_type, label_type, parse_missing, read_frames, to_texts
 from potstill.data.texts import (
@@ -316,14 +317,18 @@ def read_tables(tables: list[Any], options: ReadOptions, *, name: str, base: Pat
 
     Args:
         tables: ``pyarrow.Table`` of the training part, and that of the test part if there is one.
-        options: ``label``, ``size``, ``skip_bad``, ``missing``, ``attribute`` (a text: a column) and ``group`` (a text:
-            a column, which is then no input) are used.
+        options: ``label``, ``size``, ``skip_bad``, ``missing``, ``remove_columns``, ``attribute`` (a text: a column)
+            and ``group`` (a text: a column, which is then no input) are used.
         name: name of the data, for messages.
         base: folder that image paths must lie in; ``None``: any, for a table made in this process.
 
     Raises:
         PotstillError: no label column, empty cells (unless ``missing`` says otherwise), columns of other kinds.
     """
+    if options.remove_columns:
+        column = find_label_column(tables[0], options.label, hub_features(tables[0]), name)
+        rest = remove_columns(tables, options.remove_columns, column, name)
+        return read_tables(rest, replace(options, remove_columns=()), name=name, base=base)
     if isinstance(options.attribute, str):
         return _with_attribute(tables, options, options.attribute, name, base)
     train, tables = tables[0], list(tables)

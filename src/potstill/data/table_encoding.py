@@ -181,6 +181,8 @@ def read_frames(
             else:
                 raw = _read_column(v, column, features.get(column), names[i])
                 read[i].append(replace(raw, type=_type_word(v.type, raw.kind)))
+    for part, raw_columns in zip(names, read, strict=False):
+        _refuse_varied_texts([c for c in raw_columns if not _has_class_names(features.get(c.name))], part)
     frames = [Frame(name, tuple(r), np.arange(t.num_rows)) for r, t in zip(read, tables, strict=True)]
     return frames, notes
 
@@ -202,15 +204,19 @@ def is_number_type(kind: Any) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
+def _has_class_names(about: Any) -> bool:
+    return isinstance(about, dict) and about.get("_type") == "ClassLabel"
+
+
 def _read_column(values: Any, column: str, about: Any, name: str) -> _RawColumn:
     kind, types = values.type, pa.types
-    if isinstance(about, dict) and about.get("_type") == "ClassLabel" and types.is_integer(kind):
+    if _has_class_names(about) and types.is_integer(kind):
         names = tuple(str(n) for n in about["names"])
         return _RawColumn(column, "category", _numbers(values, column, name, -1).astype(np.int64), names)
     if types.is_null(kind):
         return _RawColumn(column, "number", np.full(len(values), np.nan))
     if types.is_dictionary(kind) or is_text_type(kind):
-        return _texts(values, column, name)
+        return _texts(values, column)
     if types.is_boolean(kind):
         return _RawColumn(column, "boolean", _numbers(values.cast(pa.uint8()), column, name))
     if is_number_type(kind):
@@ -268,14 +274,23 @@ def to_texts(values: Any) -> Any:
     return pa.chunked_array(parts, type=pa.large_string())
 
 
-def _texts(values: Any, column: str, name: str) -> _RawColumn:
+def _refuse_varied_texts(frame: Sequence[_RawColumn], name: str) -> None:
+    """Refuse columns of free text or names, all in one line."""
+    varied = [c for c in frame if len(c.words) > limits().categories]
+    if varied:
+        first, rest = varied[0], varied[1:]
+        more = f" (so do {', '.join(repr(c.name) for c in rest[:8])}{', …' * (len(rest) > 8)})" if rest else ""
+        listed = ",".join(c.name for c in varied)
+        raise PotstillError(
+            f"{name}: column {first.name!r} holds {len(first.words):,} different texts{more}, which looks like free "
+            f'text or names; leave out what is no input with `remove_columns="{listed}"` (each text becomes a column '
+            f"of 0 and 1; {limit_hint('categories')})"
+        )
+
+
+def _texts(values: Any, column: str) -> _RawColumn:
     codes, words = dictionary_codes(to_texts(values))
     ordered = sorted(w for w in words if w.strip())
-    if len(ordered) > limits().categories:
-        raise PotstillError(
-            f"{name}: column {column!r} holds {len(ordered):,} different texts, which looks like free text or names; "
-            f"remove the column (each becomes a column of 0 and 1; {limit_hint('categories')})"
-        )
     places = {w: i for i, w in enumerate(ordered)}
     new_codes = np.array([*(places.get(w, -1) for w in words), -1])  # the last one is what -1 points at
     return _RawColumn(column, "category", new_codes[codes], tuple(ordered))

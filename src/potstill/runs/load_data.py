@@ -1,6 +1,6 @@
 """Load real data onto the device that computes on it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ def load_data(
     skip_bad: bool = False,
     stream: bool | None = None,
     missing: str | None = None,
+    remove_columns: str | Sequence[str] | None = None,
     text: str | None = None,
     representation: str | None = None,
     encode: Callable[[list[str]], Any] | None = None,
@@ -91,6 +92,8 @@ def load_data(
             Parquet and Hugging Face data. Default: where they would take more than half of the memory, with a note.
         missing: treatment of missing values in a table: ``impute`` them from the training part (the median; a category
             of its own), ``drop`` their rows, or ``refuse`` (default).
+        remove_columns: columns of a table that are not read (identifiers, names, what is known only afterwards): one
+            name, or several. Default: none.
         text: column of a table that holds texts. Default: the only column of texts of several words, if there is one.
         representation: vectors of texts: ``latent:size=64,words=4096`` (TF-IDF and its leading directions, fitted on
             training texts) or ``hashed:size=1024`` (no state). Default: ``latent``.
@@ -141,8 +144,8 @@ def load_data(
         task = None if find_unlabelled(data) is None else UNLABELLED
     read = load_splits(
         data, label=label, root=data_root, seed=split_seed, test_fraction=test_fraction, size=size, skip_bad=skip_bad,
-        stream=False if targets is not None and stream is None else stream, missing=missing, text=text,
-        representation=representation, encode=encode, series=series, horizontal_flip=horizontal_flip,
+        stream=False if targets is not None and stream is None else stream, missing=missing,
+        remove_columns=remove_columns, text=text, representation=representation, encode=encode, series=series, horizontal_flip=horizontal_flip,
         duplicates=duplicates, check_cache=check_cache, device=device, task=task, kind=kind, group=group,
         attribute=attribute, normalization=normalization,
     )  # fmt: skip
