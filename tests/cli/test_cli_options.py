@@ -11,6 +11,7 @@ from potstill.cli.options import option_fields
 COMMON = {"--json", "--quiet", "--debug", "--limit"}
 READING = {
     "--missing",
+    "--remove-columns",
     "--kind",
     "--representation",
     "--targets",
@@ -226,6 +227,23 @@ OPTIONS = {
         "--full-steps",
         "--lr",
         "--least",
+        "--network",
+        "--seed",
+        "--device",
+        "--force",
+    },
+    "audit screening": COMMON
+    | READING
+    | {
+        "FILE",
+        "--data",
+        "--positive",
+        "--specificity",
+        "--out",
+        "--students",
+        "--steps",
+        "--full-steps",
+        "--lr",
         "--network",
         "--seed",
         "--device",

@@ -63,6 +63,7 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
     ),
     "audit privacy": (["audit", "privacy", "s.safetensors", "--data", "d.csv"], ["s.safetensors", "d.csv"]),
     "audit fairness": (["audit", "fairness", "s.safetensors", "--data", "d.csv"], ["s.safetensors", "d.csv"]),
+    "audit screening": (["audit", "screening", "s.safetensors", "--data", "d.csv"], ["s.safetensors", "d.csv"]),
     "audit robustness": (["audit", "robustness", "s.safetensors", "--data", "d.csv"], ["s.safetensors", "d.csv"]),
     "audit poisoning": (["audit", "poisoning", "s.safetensors", "--data", "d.csv"], ["s.safetensors", "d.csv"]),
     "audit provenance": (

@@ -77,6 +77,7 @@ NOT_RUN = {
     "sign": "potstill sign small.safetensors --key owner.pem",
     "mark": "potstill mark small.safetensors --key owner.pem --out marked.safetensors",
     "audit provenance": "potstill audit provenance marked.safetensors --key owner.pem",
+    "audit screening": "potstill audit screening small.safetensors --data patients.csv --positive ill",
     "audit fairness": "potstill audit fairness small.safetensors --data patients.csv --attribute sex",
 }
 """Examples of commands that need files from elsewhere, do not end, or take minutes, or never print the same twice."""

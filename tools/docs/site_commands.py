@@ -35,6 +35,7 @@ GUIDES: dict[str, tuple[str, ...]] = {
     "audit": ("guides/audit.md",),
     "audit privacy": ("guides/audit-privacy.md", "explanation/limitations.md"),
     "audit fairness": ("guides/fairness.md",),
+    "audit screening": ("guides/medicine.md",),
     "audit robustness": ("guides/robustness.md",),
     "audit poisoning": ("guides/poisoning.md",),
     "sign": ("guides/provenance.md",),
@@ -114,7 +115,7 @@ MORE: dict[str, tuple[str, ...]] = {
 TRAINING = (
     "distill", "evaluate", "label", "score", "compare", "scaling", "diagnose", "active-learning", "use search",
     "use continual", "use federated", "use deletion", "use edge", "use control", "use augmentation",
-    "audit", "audit privacy", "audit fairness", "audit robustness", "audit poisoning", "audit provenance",
+    "audit", "audit privacy", "audit fairness", "audit screening", "audit robustness", "audit poisoning", "audit provenance",
 )  # fmt: skip
 """Commands that train networks."""
 STATUSES: list[list[object]] = [

@@ -9,6 +9,7 @@ __all__ = ["PARTS", "audit_command", "part_obstacle"]
 PARTS: Mapping[str, str] = {
     "privacy": "potstill audit privacy {file} --data DATA --out {out}",
     "fairness": "potstill audit fairness {file} --data DATA --attribute COLUMN --out {out}",
+    "screening": "potstill audit screening {file} --data DATA --positive CLASS --out {out}",
     "robustness": "potstill audit robustness {file} --data DATA --out {out}",
     "poisoning": "potstill audit poisoning {file} --out {out}",
     "provenance": "potstill audit provenance {file} --key KEY --out {out}",
@@ -27,7 +28,7 @@ def part_obstacle(part: str, metadata: Mapping[str, Any]) -> str | None:
     """Return why a part does not apply to the set with these metadata; ``None``: it may."""
     held = metadata.get("input")
     spec: Mapping[str, Any] = held if isinstance(held, Mapping) else {}
-    if part in ("privacy", "fairness", "robustness", "poisoning") and not metadata.get("classes"):
+    if part in ("privacy", "fairness", "screening", "robustness", "poisoning") and not metadata.get("classes"):
         return "the set has no classes"
     if part in ("robustness", "poisoning") and spec.get("kind") != "image":
         return "its inputs are no pictures"

@@ -19,6 +19,7 @@ from potstill.audit.provenance import audit_provenance
 from potstill.audit.result import Audit
 from potstill.audit.robustness import audit_robustness
 from potstill.audit.robustness.run import FULL_STEPS, SAMPLES, STEPS, STUDENTS
+from potstill.audit.screening import Screening, audit_screening
 from potstill.core import Splits
 from potstill.data.attributes import get_attribute
 from potstill.dataset_file import Distilled
@@ -108,6 +109,8 @@ def _missing(name: str, splits: Splits, key: object) -> str | None:
         return "the data have no test part"
     if name == "fairness" and get_attribute(splits.train) is None:
         return "the data were read without an attribute of each sample; read them with `attribute=`"
+    if name == "screening" and len(splits.train.classes) != 2:
+        return "there are more than two classes; run this part alone, and say which is to be found"
     return None
 
 
@@ -126,6 +129,7 @@ def _forecast(small: Distilled, splits: Splits, names: Sequence[str]) -> dict[st
         "provenance": 0.0,
         "privacy": PRIVACY_STUDENTS * learner.steps * measure_step_seconds(narrow, bench.real, learner.batch),
         "fairness": FAIRNESS_STUDENTS * (2 * FAIRNESS_STEPS * few + FAIRNESS_FULL_STEPS * full),
+        "screening": Screening().students * (2 * Screening().steps * few + Screening().full_steps * full),
         "poisoning": POISONING_STUDENTS * (POISONING_STEPS * few + inverted * each),
         "robustness": STUDENTS * (2 * STEPS * few + FULL_STEPS * full + 3 * PASSES * tested * each),
     }
@@ -186,6 +190,7 @@ def audit_set(
         runs: Mapping[str, Callable[[], Audit]] = {
             "privacy": lambda: audit_privacy(small, splits, students=PRIVACY_STUDENTS, **common),
             "fairness": lambda: audit_fairness(small, splits, **common),
+            "screening": lambda: audit_screening(small, splits, **common),
             "poisoning": lambda: audit_poisoning(small, **common),
             "robustness": lambda: audit_robustness(small, splits, **common),
             "provenance": lambda: audit_provenance(small, key if key is not None else b"", **common),

@@ -40,7 +40,7 @@ class Audit:
     """Result of one part of an audit: an answer in a sentence, the tables behind it, and the values behind those."""
 
     part: str
-    """``privacy``, ``fairness``, ``robustness``, ``poisoning`` or ``provenance``."""
+    """``privacy``, ``fairness``, ``screening``, ``robustness``, ``poisoning`` or ``provenance``."""
     sentence: str
     """The answer in one or two sentences, with its number and interval."""
     tables: Sequence[AuditTable] = ()

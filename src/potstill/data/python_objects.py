@@ -18,6 +18,7 @@ from potstill.core import InputSpec
 from potstill.data.arrays import canonicalize_inputs, check_one_dtype, encode_labels, to_array
 from potstill.data.groups import check_values, split_group_values
 from potstill.data.limits import UnpackBudget, require_memory
+from potstill.data.medmnist import is_medmnist, rename_medmnist
 from potstill.data.pictures import decode_images
 from potstill.data.splits import RawPart, RawSplits
 from potstill.errors import PotstillError
@@ -53,7 +54,8 @@ def read_arrays(
 
 
 def read_mapping(arrays: Mapping[str, Any], name: str, group: object = None, attribute: object = None) -> RawSplits:
-    """Read arrays by name: ``x_train y_train x_test y_test``, or ``x y``; ``classes`` may hold the class names.
+    """Read arrays by name: ``x_train y_train x_test y_test``, ``x y``, or those of MedMNIST's files; ``classes`` may
+    hold the class names.
 
     A text as ``group`` or ``attribute`` names the array of the training part's groups or attributes, and with ``_test``
     after it those of the test part.
@@ -61,8 +63,10 @@ def read_mapping(arrays: Mapping[str, Any], name: str, group: object = None, att
     Raises:
         PotstillError: the names are others.
     """
+    arrays, notes = rename_medmnist(arrays, name) if is_medmnist(arrays) else (arrays, [])
     classes = arrays.get("classes")
     parts = read_arrays(*pick_arrays(arrays, name), classes=classes, name=name)
+    parts = replace(parts, notes=(*notes, *parts.notes))
     for option, key in (("group", group), ("attribute", attribute)):
         parts = named_groups(parts, arrays, key, option) if isinstance(key, str) else parts
     return parts

@@ -74,6 +74,10 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             "audit_fairness:AuditFairness",
             "measure whom a set serves badly, and if it amplifies a bias of the data",
         ),
+        "audit screening": (
+            "audit_screening:AuditScreening",
+            "measure how well a set's students find one class: AUROC, and sensitivity at a fixed specificity",
+        ),
         "audit robustness": (
             "audit_robustness:AuditRobustness",
             "measure what attacks, corruptions and outliers leave of the accuracy of a set's students",

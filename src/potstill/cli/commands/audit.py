@@ -25,8 +25,9 @@ __all__ = ["AuditSet"]
 class AuditSet(AuditCommand, DataCommand):
     """Audit a set: run the parts that apply, cheapest first, with a forecast before.
 
-    Parts: privacy, fairness (with --attribute), robustness and poisoning (pictures), provenance (with --key). Each is a
-    command of its own, with more options and its tables: `potstill audit privacy --help`.
+    Parts: privacy, fairness (with --attribute), screening (two classes), robustness and poisoning (pictures),
+    provenance (with --key). Each is a command of its own, with more options and its tables: `potstill audit privacy
+    --help`.
     """
 
     data: Annotated[str, arg(metavar="DATA")]

@@ -1,0 +1,69 @@
+"""``potstill audit screening``."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from tyro.conf import arg
+
+from potstill._util.progress import ProgressReporter
+from potstill.cli.audits import AuditCommand
+from potstill.cli.command import DataCommand, Parsed, optional
+from potstill.cli.reading import load_set_and_data
+
+if TYPE_CHECKING:
+    from potstill.audit import Audit
+
+__all__ = ["AuditScreening"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditScreening(AuditCommand, DataCommand):
+    """Measure how well students of a set find one class: AUROC, and sensitivity at a fixed specificity.
+
+    Students of the set, of as many random real samples and of all data are tested on the same samples. The threshold is
+    that of held-out training samples: no test sample has a part in it. With --attribute, by its values.
+    """
+
+    data: Annotated[str, arg(metavar="DATA")]
+    """The real data that the set was made of, with a test part."""
+    positive: Annotated[str | None, optional("CLASS")] = None
+    """The class to be found (else the rarer of two)."""
+    specificity: Annotated[float, arg(metavar="F")] = 0.9
+    """Share of the other samples that the threshold lets through."""
+    students: Annotated[int, arg(metavar="K")] = 5
+    """Students of each training set; intervals are over them."""
+    steps: Annotated[int, arg(metavar="N")] = 180
+    """Updates of a student of the set and of as many real samples."""
+    full_steps: Annotated[int, arg(metavar="N")] = 600
+    """Updates of a student of all training data."""
+    lr: Annotated[float | None, optional("R")] = None
+    """Learning rate of the students (else the one learned with the set, or 0.03)."""
+    network: Annotated[str | None, optional("NAME")] = None
+    """Network of the students (else the one that the set was made with)."""
+
+    main_options: ClassVar[tuple[str, ...]] = (
+        "data", "positive", "specificity", "out", "students", "network", "seed", "device",
+    )  # fmt: skip
+    option_groups: ClassVar[Mapping[str, tuple[str, ...]]] = {"Details": ("steps", "full_steps", "lr")}
+    examples: ClassVar[tuple[str, ...]] = (
+        "potstill audit screening small.safetensors --data patients.csv --positive ill --specificity 0.95",
+    )
+
+    def inputs(self) -> tuple[object, ...]:
+        return (self.data,)
+
+    def measure(self, parsed: Parsed, progress: ProgressReporter) -> "Audit":
+        from potstill.audit.screening import Screening, audit_screening
+        from potstill.runs.load_data import load_set_and_splits
+
+        settings = Screening(
+            positive=self.positive, specificity=self.specificity, students=self.students, steps=self.steps,
+            full_steps=self.full_steps, lr=self.lr,
+        )  # fmt: skip
+        small, _, splits = load_set_and_data(parsed, self.file, self.data, progress)
+        distilled, splits = load_set_and_splits(small, splits, self.device)
+        return audit_screening(
+            distilled, splits, settings, network=self.network, seed=self.seed, device=self.device,
+            progress=progress.report_count,
+        )  # fmt: skip
