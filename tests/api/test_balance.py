@@ -53,6 +53,17 @@ def test_bytes_are_shared_out_likewise_and_all_are_used() -> None:
     assert counts[0] == pytest.approx(0.6 * len(natural), abs=1)
 
 
+def test_a_few_rows_of_columns_of_few_values_fit() -> None:
+    """The values of all 64 rows of the sample were charged to one row, and "0 items" fitted into 500 bytes."""
+    rng = torch.Generator().manual_seed(0)
+    x = torch.cat([torch.randint(0, 240, (200, 12), generator=rng), torch.randint(0, 2, (200, 4), generator=rng)], 1)
+    made = TensorSource.make(x.float(), (torch.arange(200) % 2).tolist(), classes=["a", "b"], kind="table")
+    data = Splits(train=made, test=made)
+    for size in (150, 500, 900):
+        small = potstill.distill(data, "random", bytes=size, progress=None)
+        assert len(small) >= size // 70 and small.metadata["bytes"]["total"] <= size
+
+
 def test_equal_is_as_many_of_each_and_so_is_ipc() -> None:
     assert per_class(table((60, 30, 9, 5)), items=20, balance="equal") == [5, 5, 5, 5]
     assert per_class(table((60, 30, 9, 5)), ipc=5) == [5, 5, 5, 5]

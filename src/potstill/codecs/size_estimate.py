@@ -60,7 +60,8 @@ def estimate_bytes(codec: Codec, shape: tuple[int, ...], sample: Tensor | None =
     """Return the bytes of values of ``shape``: exact where the shape alone decides.
 
     Args:
-        sample: values of the same kind, for codecs whose bytes depend on them; their bytes are scaled.
+        sample: values of the same kind (m, …), for codecs whose bytes depend on them: of fewer than m rows the first
+            are coded, of more their bytes are scaled.
     """
     count = math.prod(shape)
     if isinstance(codec, Float):
@@ -73,6 +74,8 @@ def estimate_bytes(codec: Codec, shape: tuple[int, ...], sample: Tensor | None =
         return codec.size(shape)
     if isinstance(codec, PlannedBits):
         return math.ceil(count * codec.planned_bits / 8) + 4
+    if sample is not None and sample.shape[1:] == shape[1:]:
+        sample = sample[: shape[0]]  # a list of the levels of more rows is longer
     if sample is None or sample.numel() == 0:
         return 4 * count
     encoded = codec.pack(sample)
