@@ -40,7 +40,7 @@ def test_parts_that_apply_cheapest_first(small: Distilled) -> None:
     assert set(plan.seconds) == {"privacy", "robustness", "poisoning"}
     assert list(plan.seconds.values()) == sorted(plan.seconds.values())
     assert min(plan.seconds.values()) >= 1
-    assert set(plan.left_out) == {"fairness", "provenance"}
+    assert set(plan.left_out) == {"fairness", "screening", "provenance"}
     assert "`attribute=`" in plan.left_out["fairness"]
     assert plan_audits(small, "digits", parts=["provenance"], key=b"0" * 32).seconds == {"provenance": 1.0}
     with pytest.raises(PotstillError, match=r"privcy.*privacy"):
@@ -145,7 +145,7 @@ def test_rows_of_the_section() -> None:
     assert audit_section(None, "x") == []
     held = {"parts": {"robustness": {"sentence": "Held; and more. So.", "seconds": 65}, "own": {"sentence": "Yes."}}}
     page = "".join(audit_section(held, "small", metadata))
-    assert page.count("not audited") == 3
+    assert page.count("not audited") == 4
     assert "does not apply: its inputs are no pictures" in page
     assert page.index("Robustness") < page.index("Own") < page.index("Privacy")
     assert "<td>1 min 5 s</td>" in page
