@@ -142,7 +142,14 @@ def measure(seeds: int, sizes: list[int]) -> list[dict[str, Any]]:
                 if way.startswith("all"):
                     whole[way] = got
                 found.setdefault((n, way), []).append(got)
-                print(seed, n, way, {k: round(v, 3) for k, v in got.items()}, f"{time.monotonic() - begun:.1f} s", flush=True)
+                print(
+                    seed,
+                    n,
+                    way,
+                    {k: round(v, 3) for k, v in got.items()},
+                    f"{time.monotonic() - begun:.1f} s",
+                    flush=True,
+                )
     rows = []
     for (n, way), of in found.items():
         other = "run: Latin hypercube" if way.startswith("run") else "keep: random"
@@ -159,7 +166,9 @@ def measure(seeds: int, sizes: list[int]) -> list[dict[str, Any]]:
 
 def show(result: Mapping[str, Any]) -> None:
     """Print the tables."""
-    print(f"errors as a share of the outputs' deviation, n {result['settings']['seeds']}; in brackets: less the way compared")
+    print(
+        f"errors as a share of the outputs' deviation, n {result['settings']['seeds']}; in brackets: less the way compared"
+    )
     for row in result["rows"]:
         text = f"{row['n']:>4} {row['way']:32}"
         for k in LEARNERS:

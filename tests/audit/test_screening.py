@@ -158,7 +158,10 @@ def test_the_command_writes_the_part_into_the_audit(tmp_path: Path, capsys: pyte
     (tmp_path / "p.csv").write_text("\n".join(lines) + "\n")
     data = ["--data", f"{tmp_path}/p.csv", "--label", "outcome"]
     made = f"{tmp_path}/s.safetensors"
-    assert main(["distill", f"{tmp_path}/p.csv", "--label", "outcome", "--method", "random", "--ipc", "5", "--out", made]) == 0
+    assert (
+        main(["distill", f"{tmp_path}/p.csv", "--label", "outcome", "--method", "random", "--ipc", "5", "--out", made])
+        == 0
+    )
     out = tmp_path / "s.audit.json"
     quick = ["--students", "2", "--steps", "20", "--full-steps", "20", "--specificity", "0.8"]
     assert main(["audit", "screening", made, *data, *quick, "--out", str(out)]) == 0

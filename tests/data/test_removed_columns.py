@@ -37,9 +37,22 @@ def test_a_table_is_read_as_if_the_columns_were_not_there(frame: pd.DataFrame, t
 def test_other_tasks_remove_columns_too(frame: pd.DataFrame) -> None:
     frame["label"] = np.arange(ROWS) / ROWS
     found = potstill.load_data(frame, task="regression", remove_columns=["id"])
-    assert found.train.content_hash == potstill.load_data(frame.drop(columns="id"), task="regression").train.content_hash
+    assert (
+        found.train.content_hash == potstill.load_data(frame.drop(columns="id"), task="regression").train.content_hash
+    )
     found = potstill.load_data(frame, task="forecast:window=2,horizon=1", remove_columns=["age", "label"])
     assert found.train.task.variables == ("after",)  # type: ignore[attr-defined]
+
+
+def test_channels_of_series_with_classes_are_removed_too() -> None:
+    t = np.arange(12)
+    frame = pd.concat([
+        pd.DataFrame({"who": f"s{i}", "t": t, "a": t * i, "b": -t, "label": "xy"[i % 2]}) for i in range(8)
+    ])  # fmt: skip
+    options = {"series": "who", "label": "label", "kind": "signal"}
+    assert potstill.load_data(frame, **options).train.input.shape == (2, 12)
+    found = potstill.load_data(frame, **options, remove_columns="b")
+    assert found.train.content_hash == potstill.load_data(frame.drop(columns="b"), **options).train.content_hash
 
 
 def test_a_set_says_which_columns_were_removed_and_reads_its_data_alike(frame: pd.DataFrame, tmp_path: Path) -> None:

@@ -38,8 +38,11 @@ def clinical(root: Path) -> str:
             for p in found["pairs"]
             if p["other"] == "random" and p["difference"]["ci95"][0] * p["difference"]["ci95"][1] > 0
         ]
-        apart = f"Told apart from random rows of the same bytes, mean of learners, in points: {'; '.join(told)}." if told \
+        apart = (
+            f"Told apart from random rows of the same bytes, mean of learners, in points: {'; '.join(told)}."
+            if told
             else "No way is told apart from random rows of the same bytes (mean of learners)."
+        )
         said = (
             f"**{found['table']}**: {found['patients']:,} patients, {found['inputs']} columns, {found['positive']:.0%} of "
             f"the class to be found. {apart} Specificity reached: {100 * min(reached):.0f} to {100 * max(reached):.0f} %."

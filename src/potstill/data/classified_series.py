@@ -15,6 +15,7 @@ from potstill.data.frames import to_arrow_tables
 from potstill.data.limits import require_memory
 from potstill.data.python_objects import pick_arrays, read_npz_arrays
 from potstill.data.read_options import ReadOptions
+from potstill.data.removed_columns import remove_columns
 from potstill.data.series_files import (
     FOLDER_SUFFIXES,
     LabelledSeries,
@@ -217,6 +218,7 @@ def _refuse_columns(options: ReadOptions, what: str) -> None:
 
 
 def _of_table(table: Any, options: ReadOptions, name: str) -> LabelledSeries:
+    table = remove_columns([table], options.remove_columns, options.label, name)[0]
     return (read_wide_table if options.series is None else read_long_table)(table, options, name)
 
 

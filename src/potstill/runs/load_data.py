@@ -145,9 +145,9 @@ def load_data(
     read = load_splits(
         data, label=label, root=data_root, seed=split_seed, test_fraction=test_fraction, size=size, skip_bad=skip_bad,
         stream=False if targets is not None and stream is None else stream, missing=missing,
-        remove_columns=remove_columns, text=text, representation=representation, encode=encode, series=series, horizontal_flip=horizontal_flip,
-        duplicates=duplicates, check_cache=check_cache, device=device, task=task, kind=kind, group=group,
-        attribute=attribute, normalization=normalization,
+        remove_columns=remove_columns, text=text, representation=representation, encode=encode, series=series,
+        horizontal_flip=horizontal_flip, duplicates=duplicates, check_cache=check_cache, device=device, task=task,
+        kind=kind, group=group, attribute=attribute, normalization=normalization,
     )  # fmt: skip
     if targets is None:
         return read

@@ -177,9 +177,7 @@ def _margins(sources: Sequence[Source], positive: int, job: StudentJob) -> list[
     return [o[:, positive] - torch.logsumexp(o[:, others], 1) for o in outputs]
 
 
-def _scores(
-    bench: Bench, positive: int, negatives: Source, full_steps: int
-) -> tuple[dict[str, list[Scores]], int]:
+def _scores(bench: Bench, positive: int, negatives: Source, full_steps: int) -> tuple[dict[str, list[Scores]], int]:
     """Return the scores of each student by training set, and how many diverged; these are left out of all."""
     every = bench.real.fetch(torch.arange(len(bench.real)))
     assert every.y is not None
@@ -284,7 +282,8 @@ def _tables(values: Mapping[str, Any]) -> list[AuditTable]:
         tables.append(
             AuditTable(
                 caption="Rates in percent by value of the attribute, at one threshold",
-                head=["", "test samples", *_NAMES.values()], rows=by_value,
+                head=["", "test samples", *_NAMES.values()],
+                rows=by_value,
             )
         )
     return tables
