@@ -167,7 +167,7 @@ def measure(seeds: int, sizes: list[int]) -> list[dict[str, Any]]:
 def show(result: Mapping[str, Any]) -> None:
     """Print the tables."""
     print(
-        f"errors as a share of the outputs' deviation, n {result['settings']['seeds']}; in brackets: less the way compared"
+        f"errors as a share of the outputs' deviation, n {result['settings']['seeds']}; in brackets: minus the control"
     )
     for row in result["rows"]:
         text = f"{row['n']:>4} {row['way']:32}"

@@ -1,4 +1,4 @@
-"""Sensitivity at a fixed specificity: rates by hand and by scikit-learn, planted differences, what cannot be measured."""
+"""Sensitivity at a fixed specificity: rates by hand and by scikit-learn, planted differences, what is refused."""
 
 import json
 from dataclasses import replace
@@ -76,7 +76,8 @@ def test_equal_students_do_not_differ_and_better_ones_do() -> None:
     same = compare_rates(a, a, positive, 0.9, torch.Generator().manual_seed(1))
     assert all(of["mean"] == 0 and of["ci95"] == [0, 0] for of in same.values())
     less = compare_rates(a, b, positive, 0.9, torch.Generator().manual_seed(1))
-    assert less["sensitivity"]["ci95"][1] < -0.3 and less["auroc"]["ci95"][1] < 0
+    assert less["sensitivity"]["ci95"][1] < -0.3
+    assert less["auroc"]["ci95"][1] < 0
     low, high = less["specificity"]["ci95"]
     assert low < 0 < high
 
@@ -92,7 +93,8 @@ def test_a_set_of_wrong_labels_finds_less_than_random_samples_do() -> None:
     worse = audit_screening(bad, splits, replace(QUICK, students=3), **OPTIONS)
     assert worse.values["rates"]["set"]["auroc"]["mean"] < 0.2
     assert worse.values["difference"]["random"]["sensitivity"]["ci95"][1] < 0
-    assert "AUROC" in worse.sentence and "'ill'" in worse.sentence
+    assert "AUROC" in worse.sentence
+    assert "'ill'" in worse.sentence
     again = audit_screening(bad, splits, replace(QUICK, students=3), **OPTIONS)
     assert again.to_json() | {"seconds": 0} == worse.to_json() | {"seconds": 0}
 
@@ -121,8 +123,11 @@ def test_rates_by_value_of_an_attribute() -> None:
     audit = audit_screening(small, replace(splits, test=replace(test, inputs=x)), QUICK, **OPTIONS)
     a, b, c = audit.values["by_value"]
     assert a["sensitivity"]["set"]["mean"] > 0.8 > 0.1 > b["sensitivity"]["set"]["mean"]
-    assert b["specificity"] is None and c["sensitivity"] is None and c["specificity"] is None
-    assert len(audit.tables) == 2 and any("too few" in cell for row in audit.tables[1].rows for cell in row)
+    assert b["specificity"] is None
+    assert c["sensitivity"] is None
+    assert c["specificity"] is None
+    assert len(audit.tables) == 2
+    assert any("too few" in cell for row in audit.tables[1].rows for cell in row)
 
 
 def test_what_cannot_be_measured_is_refused_in_one_line() -> None:
@@ -166,6 +171,8 @@ def test_the_command_writes_the_part_into_the_audit(tmp_path: Path, capsys: pyte
     quick = ["--students", "2", "--steps", "20", "--full-steps", "20", "--specificity", "0.8"]
     assert main(["audit", "screening", made, *data, *quick, "--out", str(out)]) == 0
     text = capsys.readouterr().out
-    assert "Students of the set find" in text and "AUROC" in text
+    assert "Students of the set find" in text
+    assert "AUROC" in text
     part = json.loads(out.read_text())["parts"]["screening"]
-    assert part["values"]["positive"] == "ill" and part["values"]["specificity"] == 0.8
+    assert part["values"]["positive"] == "ill"
+    assert part["values"]["specificity"] == 0.8

@@ -31,7 +31,8 @@ def test_pictures_with_their_published_class_names(
 ) -> None:
     write(tmp_path / f"{name}.npz", shape, labels)
     splits = potstill.load_data(tmp_path / f"{name}.npz", horizontal_flip=False)
-    assert splits.train.classes[0] == first and len(splits.train.classes) == labels
+    assert splits.train.classes[0] == first
+    assert len(splits.train.classes) == labels
     assert splits.train.input.shape == (3 if len(shape) == 3 else 1, *shape[:2])
     assert (len(splits.train), len(splits.test or ())) == (30, 10)
     assert any("its 6 validation samples are not read" in note for note in splits.notes)

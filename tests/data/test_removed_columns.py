@@ -47,9 +47,10 @@ def test_other_tasks_remove_columns_too(frame: pd.DataFrame) -> None:
 def test_channels_of_series_with_classes_are_removed_too() -> None:
     t = np.arange(12)
     frame = pd.concat([
-        pd.DataFrame({"who": f"s{i}", "t": t, "a": t * i, "b": -t, "label": "xy"[i % 2]}) for i in range(8)
+        pd.DataFrame({"who": f"s{i}", "t": t, "a": (t * i) % 7, "b": (t * 7 + i) % 5, "label": "xy"[i % 2]})
+        for i in range(8)
     ])  # fmt: skip
-    options = {"series": "who", "label": "label", "kind": "signal"}
+    options = {"series": "who", "label": "label", "kind": "series"}
     assert potstill.load_data(frame, **options).train.input.shape == (2, 12)
     found = potstill.load_data(frame, **options, remove_columns="b")
     assert found.train.content_hash == potstill.load_data(frame.drop(columns="b"), **options).train.content_hash

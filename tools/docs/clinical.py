@@ -44,15 +44,16 @@ def clinical(root: Path) -> str:
             else "No way is told apart from random rows of the same bytes (mean of learners)."
         )
         said = (
-            f"**{found['table']}**: {found['patients']:,} patients, {found['inputs']} columns, {found['positive']:.0%} of "
-            f"the class to be found. {apart} Specificity reached: {100 * min(reached):.0f} to {100 * max(reached):.0f} %."
+            f"**{found['table']}**: {found['patients']:,} patients, {found['inputs']} columns, {found['positive']:.0%} "
+            f"of the class to be found. {apart} Specificity reached: {100 * min(reached):.0f} to "
+            f"{100 * max(reached):.0f} %."
         )
         parts.append("\n\n".join([said, table(head, rows)]))
     n, share = held["settings"]["seeds"], held["settings"]["specificity"]
     parts.append(
-        f"Found: percent of the ill at a specificity of {share:.0%} on held-out patients; AUROC in percent; both on test "
-        f"patients, means and 95 % intervals over n = {n} splits with a set each. {held['machine']['processor']}, one "
-        "thread. `benchmarks/clinical.py`"
+        f"Found: percent of the ill at a specificity of {share:.0%} on held-out patients; AUROC in percent; both on "
+        f"test patients, means and 95 % intervals over n = {n} splits with a set each. {held['machine']['processor']}, "
+        "one thread. `benchmarks/clinical.py`"
     )
     return "\n\n".join(parts)
 
@@ -71,8 +72,8 @@ def large_table(root: Path) -> str:
     ]  # fmt: skip
     said = (
         f"`{held['command']}` on {held['rows']:,} flights of {held['columns']} mixed columns took "
-        f"{held['seconds'] / 60:.1f} minutes by the clock, {held['cpu_seconds'] / 60:.1f} of the processor, and at most "
-        f"{held['peak_bytes'] / 1e9:.1f} GB of memory ({held['machine']['processor']}, two shared cores, load "
+        f"{held['seconds'] / 60:.1f} minutes by the clock, {held['cpu_seconds'] / 60:.1f} of the processor, and at "
+        f"most {held['peak_bytes'] / 1e9:.1f} GB of memory ({held['machine']['processor']}, two shared cores, load "
         f"{held['load']} at the start; one run). Accuracies are those of one set each, intervals over "
         f"{held['leaderboard'][0]['n']} students. `benchmarks/large_table.py`"
     )

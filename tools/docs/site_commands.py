@@ -115,7 +115,8 @@ MORE: dict[str, tuple[str, ...]] = {
 TRAINING = (
     "distill", "evaluate", "label", "score", "compare", "scaling", "diagnose", "active-learning", "use search",
     "use continual", "use federated", "use deletion", "use edge", "use control", "use augmentation",
-    "audit", "audit privacy", "audit fairness", "audit screening", "audit robustness", "audit poisoning", "audit provenance",
+    "audit", "audit privacy", "audit fairness", "audit screening", "audit robustness", "audit poisoning",
+    "audit provenance",
 )  # fmt: skip
 """Commands that train networks."""
 STATUSES: list[list[object]] = [

@@ -93,8 +93,8 @@ def load(
     options = ReadOptions(
         label=label, task=task, kind=kind, root=None if root is None else Path(root), seed=seed,
         test_fraction=test_fraction, size=parse_size(size), skip_bad=skip_bad, stream=stream, missing=missing,
-        remove_columns=parse_removed_columns(remove_columns), text=text, representation=representation, encode=encode, series=series, horizontal_flip=horizontal_flip,
-        duplicates=parse_duplicates(duplicates),
+        remove_columns=parse_removed_columns(remove_columns), text=text, representation=representation, encode=encode,
+        series=series, horizontal_flip=horizontal_flip, duplicates=parse_duplicates(duplicates),
         group=_parse_values(group, "group"), attribute=_parse_values(attribute, "attribute"),
         check_cache=check_cache, device=device, normalization=_parse_normalization(normalization),
     )  # fmt: skip

@@ -103,11 +103,10 @@ def check_read_options(value: object) -> dict[str, Any]:
         kind = _TYPES.get(name)
         if kind is None or not isinstance(option, kind) or (isinstance(option, bool) and kind is not bool):
             raise PotstillError(f"the reading in its metadata has no valid {str(name)[:40]!r}; get the file again")
-        sizes, names = name == "size", name == "remove_columns"
-        if (sizes and (len(option) != 2 or not all(type(side) is int for side in option))) or (
-            names and not all(isinstance(column, str) for column in option)
-        ):
-            raise PotstillError(f"the reading in its metadata has no valid {name!r}; get the file again")
+        if isinstance(option, list):
+            sizes = len(option) == 2 and all(type(side) is int for side in option)
+            if not (sizes if name == "size" else all(isinstance(column, str) for column in option)):
+                raise PotstillError(f"the reading in its metadata has no valid {name!r}; get the file again")
     if not str(value.get("targets", "representations")).startswith("representations"):
         raise PotstillError("the reading in its metadata has no valid 'targets'; get the file again")
     for option in ("group", "attribute"):

@@ -73,7 +73,7 @@ class Screening:
 def audit_screening(
     distilled: Distilled | str | Path,
     data: Any,
-    settings: Screening = Screening(),  # noqa: B008  # a frozen value
+    settings: Screening = Screening(),  # a frozen value
     *,
     network: str | CustomNetwork | None = None,
     seed: int = 0,
@@ -126,7 +126,8 @@ def audit_screening(
     if not 0 < int(is_positive.sum()) < len(is_positive):
         raise PotstillError(f"the test part of {splits.train.name} has samples of {name!r} alone, or none; read more")
     rest, held_out = holdout(whole.real, HELD_OUT, derive_seed(seed, "screening") % 2**31)
-    negatives = held_out.subset(torch.where(held_out.labels.cpu() != positive)[0])
+    others = torch.where(held_out.labels.cpu() != positive)[0]
+    negatives: Source = held_out.subset(others)  # type: ignore[attr-defined]  # holdout's parts have it
     if len(negatives) * (1 - settings.specificity) < 1 - 1e-9:
         raise PotstillError(
             f"a specificity of {settings.specificity:g} needs {round(1 / (1 - settings.specificity))} held-out "
