@@ -140,10 +140,10 @@ def test_what_cannot_be_measured_is_refused_in_one_line() -> None:
     cases: list[tuple[Any, Any, Screening, str]] = [
         (small, splits, replace(QUICK, positive="sick"), "unknown class 'sick'"),
         (small, replace(splits, test=None), QUICK, "has no test part, on which rates are measured"),
-        (small, splits, replace(QUICK, specificity=0.99), "needs 100 held-out negatives to be told, but there are 40"),
+        (small, splits, replace(QUICK, specificity=0.99), "needs 100 held-out negatives, but there are 40"),
         (small, healthy, QUICK, "has samples of 'ill' alone, or none"),
         (small, splits, replace(QUICK, lr=1e30), "2 of 2 students diverged, and two have to remain"),
-        (of_digits, digits, QUICK, "has 10 classes: say which is to be found"),
+        (of_digits, digits, QUICK, "has 10 classes: name the one to find"),
     ]
     for made, data, how, words in cases:
         with pytest.raises(PotstillError, match=words) as caught:

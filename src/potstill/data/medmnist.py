@@ -65,14 +65,14 @@ def rename_medmnist(arrays: Mapping[str, Any], name: str) -> tuple[dict[str, Any
     renamed: dict[str, Any] = {"x_train": images, "y_train": labels.reshape(-1)}
     if "test_images" in arrays and "test_labels" in arrays:
         renamed |= {"x_test": arrays["test_images"], "y_test": np.asarray(arrays["test_labels"]).reshape(-1)}
-    known = CLASSES.get(name.partition("_")[0].lower())
-    if known is not None and int(labels.max(initial=0)) < len(known):
-        renamed["classes"] = np.array(known)
+    class_names = CLASSES.get(name.partition("_")[0].lower())
+    if class_names is not None and int(labels.max(initial=0)) < len(class_names):
+        renamed["classes"] = np.array(class_names)
     notes = []
     if "val_images" in arrays:
         notes.append(
             f"{name}: its {len(arrays['val_images']):,} validation samples are not read; choices are made on training "
             "samples"
         )
-    read = {f"{part}_{what}" for part in ("train", "val", "test") for what in ("images", "labels")}
-    return {**{key: value for key, value in arrays.items() if key not in read}, **renamed}, notes
+    standard_keys = {f"{part}_{what}" for part in ("train", "val", "test") for what in ("images", "labels")}
+    return {**{key: value for key, value in arrays.items() if key not in standard_keys}, **renamed}, notes

@@ -283,7 +283,7 @@ def _refuse_varied_texts(frame: Sequence[_RawColumn], name: str) -> None:
         listed = ",".join(c.name for c in varied)
         raise PotstillError(
             f"{name}: column {first.name!r} holds {len(first.words):,} different texts{more}, which looks like free "
-            f'text or names; leave out what is no input with `remove_columns="{listed}"` (each text becomes a column '
+            f'text or names; leave it out with `remove_columns="{listed}"` (each text becomes a column '
             f"of 0 and 1; {limit_hint('categories')})"
         )
 

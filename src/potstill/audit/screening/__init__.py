@@ -1,4 +1,4 @@
-"""How well a set's students find one class: AUROC, and sensitivity at a fixed specificity."""
+"""Screening by a set's students: AUROC of one class, and its sensitivity at a fixed specificity."""
 
 from potstill.audit.screening.run import Screening, audit_screening
 from potstill.audit.screening.threshold import Rates, rates, threshold_at

@@ -130,8 +130,8 @@ def audit_screening(
     negatives: Source = held_out.subset(others)  # type: ignore[attr-defined]  # holdout's parts have it
     if len(negatives) * (1 - settings.specificity) < 1 - 1e-9:
         raise PotstillError(
-            f"a specificity of {settings.specificity:g} needs {round(1 / (1 - settings.specificity))} held-out "
-            f"negatives to be told, but there are {len(negatives)}; lower it, or read more data"
+            f"specificity {settings.specificity:g} needs {round(1 / (1 - settings.specificity))} held-out "
+            f"negatives, but there are {len(negatives)}; lower it, or read more data"
         )
     with progress_context(progress) as watcher:
         bench = replace(whole, real=rest, report=count_callback(progress, watcher))
@@ -159,7 +159,7 @@ def _positive_class(splits: Splits, name: str | None) -> int:
         raise PotstillError(f"{train.name} has no test part, on which rates are measured; read it with one")
     if name is None and len(classes) > 2:
         raise PotstillError(
-            f'{train.name} has {len(classes)} classes: say which is to be found, as in `positive="{classes[0]}"`'
+            f'{train.name} has {len(classes)} classes: name the one to find, as in `positive="{classes[0]}"`'
         )
     if name is None:
         return int(torch.bincount(train.labels.cpu(), minlength=len(classes)).argmin())

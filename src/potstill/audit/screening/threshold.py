@@ -28,7 +28,7 @@ class Rates:
     sensitivity: float
     """Share of positive samples that are called positive."""
     specificity: float
-    """Share of negative samples that are called negative: of test samples, so it need not be the one asked for."""
+    """Share of negative samples that are called negative: of test samples, so it need not be that of the threshold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +77,10 @@ def compare_rates(
         rng: draws the bootstrap samples.
     """
 
-    def differences(marked: Tensor, at: Tensor | None = None, held: Tensor | None = None) -> Tensor:
+    def differences(marked: Tensor, at: Tensor | None = None, held_at: Tensor | None = None) -> Tensor:
         rows = []
         for pair in zip(a, b, strict=True):
-            cut = [s if at is None else Scores(s.test[at], s.held_out[held]) for s in pair]
+            cut = [s if at is None else Scores(s.test[at], s.held_out[held_at]) for s in pair]
             one, other = (rates(s, marked, specificity) for s in cut)
             rows.append([getattr(one, name) - getattr(other, name) for name in METRICS])
         return torch.tensor(rows, dtype=torch.float64)
@@ -90,8 +90,8 @@ def compare_rates(
     drawn = []
     for _ in range(DRAWS):
         at = torch.cat([p[torch.randint(len(p), (len(p),), generator=rng)] for p in places])
-        held = torch.randint(len(a[0].held_out), (len(a[0].held_out),), generator=rng)
-        drawn.append(differences(positive[at], at, held).mean(0))
+        held_at = torch.randint(len(a[0].held_out), (len(a[0].held_out),), generator=rng)
+        drawn.append(differences(positive[at], at, held_at).mean(0))
     spread = torch.stack(drawn).std(0)
     students = by_pair.std(0) / math.sqrt(len(a))
     quantile = -float(stdtrit(len(a) - 1, 0.025))
