@@ -1,12 +1,14 @@
 """One learned series beside real windows in the same bytes, and forecasts that learn nothing, on four real series.
 
     python benchmarks/series.py [--seeds 3] [--students 3]
+    python benchmarks/series.py --yardsticks
     python benchmarks/series.py --show
 
 El Niño's temperatures are those of statsmodels; the others are R's, which ``Rscript`` writes. Every cell is a file
 under ``--folder``, from which an interrupted run goes on; the summary goes to ``results/series.json``. Nothing is
 chosen on the test part, the last fifth of the time: methods have their presets, learners their defaults, and ``real``
-searches on held-out training windows.
+searches on held-out training windows. ``--yardsticks`` adds ARIMA and ETS, fitted to the whole training series, and the
+absolute errors of what learns nothing, to the stored result.
 """
 
 import argparse
@@ -27,7 +29,10 @@ from machine import machine
 import potstill
 from potstill.core import Splits
 from potstill.dataset_file.text_io import charged_bytes
+from potstill.evaluation.naive import naive_scores
 from potstill.evaluation.statistics import paired_difference, summary
+from potstill.evaluation.yardsticks import yardstick_scores
+from potstill.tasks import get_task
 
 SERIES: dict[str, dict[str, Any]] = {
     "elnino": {"window": 24, "horizon": 12, "length": 48},
@@ -127,6 +132,23 @@ def full(name: str, splits: Splits, args: argparse.Namespace) -> dict[str, Any]:
     return dict(json.loads(path.read_text()))
 
 
+def yardsticks(name: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Return the errors of models fitted to the whole training series, and of forecasts that learn nothing."""
+    path = args.folder / f"{name}.csv"
+    write_series(name, path)
+    settings = SERIES[name]
+    splits = potstill.load_data(path, task=f"forecast:window={settings['window']},horizon={settings['horizon']}")
+    assert splits.test is not None
+    task = get_task(splits.train)
+    models = yardstick_scores(["ets", "arima"], task, splits.train, splits.test)
+    naive = naive_scores(task, splits.train, splits.test)
+    keys = ("score", "mae", "mase", "models")
+    return {
+        "yardsticks": {n: {k: v[k] for k in keys if k in v} for n, v in models.items()},
+        "naive": {n: {k: v[k] for k in keys if k in v} for n, v in naive.items()},
+    }
+
+
 def show(result: Mapping[str, Any]) -> None:
     """Print the tables."""
     for part in result["parts"]:
@@ -147,6 +169,9 @@ def show(result: Mapping[str, Any]) -> None:
             print(f"{row['row']:28}{row['bytes']:8,.0f}" + "".join(f"{c:>24}" for c in cells))
         print(f"{'all windows':36}" + "".join(f"{part['full']['scores'][n]:24.3f}" for n in LEARNERS))
         print("  ".join(f"{n} {v:.3f}" for n, v in part["full"]["naive"].items()))
+        for n, v in (part.get("naive", {}) | part.get("yardsticks", {})).items():
+            shown = f"  {n:16} MSE {v['score']:.3f}  MAE {v['mae']:.3f}  MASE {v.get('mase', float('nan')):.3f}  "
+            print(shown + "; ".join(v.get("models", ())))
         for pair in part["pairs"]:
             gap = pair["difference"]
             print(f"  {pair['learner']}: kip, series minus best real windows {gap['mean']:+.3f}", gap["ci95"])
@@ -159,12 +184,20 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/series"))
     parser.add_argument("--out", type=Path, default=Path("results/series.json"))
     parser.add_argument("--show", action="store_true", help="print the stored result")
+    parser.add_argument("--yardsticks", action="store_true", help="add forecasts of models to the stored result")
     args = parser.parse_args()
     if args.show:
         show(json.loads(args.out.read_text()))
         return
     torch.set_num_threads(1)
     args.folder.mkdir(parents=True, exist_ok=True)
+    if args.yardsticks:
+        result = json.loads(args.out.read_text())
+        for part in result["parts"]:
+            part |= yardsticks(part["name"], args)
+        args.out.write_text(json.dumps(result, indent=1) + "\n")
+        show(result)
+        return
     parts = []
     for name, settings in SERIES.items():
         path = args.folder / f"{name}.csv"

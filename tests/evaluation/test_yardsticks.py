@@ -62,6 +62,14 @@ def test_ets_without_a_season_is_exponential_smoothing_by_a_loop() -> None:
     assert best * 0.99 < found["score"] < best * 1.1
 
 
+def test_half_of_a_season_may_be_the_true_one() -> None:
+    wave = np.sin(np.arange(300) / 6 * 2 * np.pi) + 0.3 * np.random.default_rng(0).normal(size=300)
+    data = potstill.load_data(wave, task="forecast:window=14,horizon=4,season=12")  # which the window does not hold
+    assert data.test is not None
+    found = yardstick_scores(["ets"], get_task(data.train), data.train, data.test)["ets"]
+    assert found["models"][0].endswith("A6)")
+
+
 def test_arima_finds_an_autoregression() -> None:
     rng, values = np.random.default_rng(0), [0.0, 0.0]
     for _ in range(400):

@@ -40,9 +40,18 @@ def _part(part: Mapping[str, Any]) -> str:
     naive = ", ".join(f"{name} {value:.3f}" for name, value in part["full"]["naive"].items())
     heading = (
         f"**{part['name']}**: windows of {s['window']}, {s['horizon']} values to come, a series of {s['length']} "
-        f"points. Without learning: {naive}. {_against(part)}"
+        f"points. Without learning: {naive}. {_models(part)}{_against(part)}"
     )
     return "\n\n".join([heading, table(["set", "bytes", "windows", *learners], rows)])
+
+
+def _models(part: Mapping[str, Any]) -> str:
+    """Return the errors of models that are fitted to the whole series."""
+    shown = [
+        f"{name} {v['score']:.3f} ({'; '.join(dict.fromkeys(v['models']))})"
+        for name, v in part.get("yardsticks", {}).items()
+    ]
+    return f"Fitted to the whole training series: {', '.join(shown)}. " if shown else ""
 
 
 def _error(value: Mapping[str, Any]) -> str:

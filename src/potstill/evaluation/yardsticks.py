@@ -84,8 +84,8 @@ def _candidates(sm: Any, name: str, season: int | None, window: int) -> Iterator
     """Yield the name of each model and a function that makes it of values."""
     if name == "arima":
         seasons: tuple[tuple[int, int, int, int], ...] = ((0, 0, 0, 0),)
-        if season is not None and season <= min(_MOST_SEASON, window - 2):
-            seasons += ((0, 1, 1, season), (1, 0, 0, season))
+        for lag in _periods(season, min(_MOST_SEASON, window - 2)):
+            seasons += ((0, 1, 1, lag), (1, 0, 0, lag))
         for order in _ORDERS:
             for seasonal in seasons:
                 title = f"ARIMA{order}{seasonal[:3]}{seasonal[3]}" if seasonal[3] else f"ARIMA{order}"
@@ -98,9 +98,7 @@ def _candidates(sm: Any, name: str, season: int | None, window: int) -> Iterator
         return
     module = import_optional("statsmodels.tsa.statespace.exponential_smoothing", _WHO, "examples")
     for rises, damped in ((False, False), (True, False), (True, True)):
-        for period in (None, season):
-            if period is not None and period + 3 > window:
-                continue
+        for period in (None, *_periods(season, window - 3)):
 
             def smoothing(y: Array, rises: bool = rises, damped: bool = damped, period: int | None = period) -> Any:
                 return module.ExponentialSmoothing(
@@ -109,8 +107,12 @@ def _candidates(sm: Any, name: str, season: int | None, window: int) -> Iterator
 
             title = f"ETS(A,{'Ad' if damped else 'A' if rises else 'N'},{f'A{period}' if period else 'N'})"
             yield title, smoothing
-            if season is None:
-                break
+
+
+def _periods(season: int | None, longest: int) -> list[int]:
+    """Return a season, its half and its third, which may be the true one, as far as a window holds them."""
+    parts = [] if season is None else [season // n for n in (1, 2, 3) if season % n == 0]
+    return [period for period in parts if 2 <= period <= longest]
 
 
 def _fit_best(
