@@ -39,7 +39,7 @@ def test_methods_make_sets_that_are_read_again(
 
 def test_the_default_network_and_augmentation_of_methods(waves: Splits) -> None:
     small = potstill.distill(waves, "dm", ipc=1, steps=1, **QUICK)
-    assert small.metadata["config"]["network"] == "convnet1d"
+    assert small.metadata["config"]["network"] == "mlp"
     assert small.metadata["config"]["augment"] == "none"
     named = potstill.distill(waves, "dm", ipc=1, steps=1, augment="series", **QUICK)
     assert named.metadata["config"]["augment"] == "series"

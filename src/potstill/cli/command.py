@@ -168,17 +168,19 @@ class DataOptions:
     stream: Flag = False
     """Read and decode images when they are needed. On by itself where they would fill more than half of the memory."""
     missing: Annotated[Literal["impute", "drop", "refuse"] | None, optional("impute|drop|refuse")] = None
-    """Missing values of a table: impute them from the training part, drop their rows, or refuse (the default)."""
+    """Missing values of a table: impute them from the training part, drop their rows, or refuse (the default). Series
+    with classes are imputed on lines between neighbours."""
     remove_columns: Annotated[Names | None, optional("COLUMN,…")] = None
     """Columns of a table that are not read, with commas between them: identifiers, names, what is known only later."""
     text: Annotated[str | None, optional("COLUMN")] = None
     """Column of a table that holds texts; else the only one of texts of several words."""
     representation: Annotated[str | None, optional("NAME")] = None
-    """Vectors of texts: latent:size=64,words=4096 (TF-IDF and its leading directions) or hashed:size=1024."""
+    """Vectors of texts: latent:size=64,words=4096 (TF-IDF and its leading directions) or hashed:size=1024. Of series
+    with classes how they become equally long: resample or pad; with settings: resample:length=100,scale=series."""
     series: Annotated[str | None, optional("COLUMN")] = None
-    """Column that tells several series apart, for --task forecast."""
+    """Column that tells several series apart: to forecast (--task forecast), or each with a class (--label)."""
     kind: Annotated[str | None, optional("NAME")] = None
-    """Kind of data, which chooses among several loaders; else as the data show."""
+    """Kind of data, which chooses among several loaders, such as series for arrays of series; else as the data show."""
     horizontal_flip: Annotated[Literal["yes", "no"] | None, optional("yes|no")] = None
     """Say if a horizontally flipped image keeps its class (else: no for the known digits, yes for all others)."""
     duplicates: Annotated[Literal["exact", "near", "together"] | None, optional("exact|near|together")] = None

@@ -99,8 +99,9 @@ TABLE = Kind(name="table", noun="rows", axes=("columns",), size=_columns)
 """Rows of a table, encoded as numbers."""
 SERIES = Kind(name="series", noun="series inputs", axes=("variables", "time"))
 """Windows of a multivariate series."""
-SIGNAL = Kind(name="signal", noun="series", axes=("channels", "time"), network="convnet1d")
-"""Whole series with a class each."""
+SIGNAL = Kind(name="signal", noun="series", axes=("channels", "time"))
+"""Whole series with a class each. Their network is the MLP: through one whose norms forget the scale, `dm` and `dc`
+learn series far beyond the data's range at their published rates."""
 WAVES = Kind(name="waves", noun="waves inputs", axes=("channels", "time"))
 """Sampled sound."""
 TEXT = Kind(name="text", noun="texts", axes=("representation",), size=_numbers)

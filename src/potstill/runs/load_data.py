@@ -91,14 +91,17 @@ def load_data(
         stream: decode images when they are needed instead of holding all of them in memory: for folders, shards,
             Parquet and Hugging Face data. Default: where they would take more than half of the memory, with a note.
         missing: treatment of missing values in a table: ``impute`` them from the training part (the median; a category
-            of its own), ``drop`` their rows, or ``refuse`` (default).
+            of its own), ``drop`` their rows, or ``refuse`` (default). Series with classes are imputed on lines between
+            neighbours.
         remove_columns: columns of a table that are not read (identifiers, names, what is known only afterwards): one
             name, or several. Default: none.
         text: column of a table that holds texts. Default: the only column of texts of several words, if there is one.
         representation: vectors of texts: ``latent:size=64,words=4096`` (TF-IDF and its leading directions, fitted on
-            training texts) or ``hashed:size=1024`` (no state). Default: ``latent``.
+            training texts) or ``hashed:size=1024`` (no state). Default: ``latent``. Of series with classes:
+            ``resample`` or ``pad``, which make them equally long, with ``length`` and ``scale``. Default: as they are.
         encode: your own representation: a function from a list of texts to an array (n, d). Default: none.
-        series: column that tells several series apart, for the task ``forecast``. Default: one series.
+        series: column that tells several series apart, for the task ``forecast`` or where each series has a class.
+            Default: one series.
         horizontal_flip: True if a mirrored image keeps its class, so that augmentations may mirror it. Default: False
             for the known digits, True for other images, with a note.
         duplicates: test samples that are in the training part, too. ``exact`` copies are counted by default, of
@@ -108,7 +111,8 @@ def load_data(
         device: device that holds the inputs and makes batches.
         task: learning task: ``regression``, ``forecast:window=96,horizon=24``, ``retrieval`` or ``multi-label``, with
             settings after a colon, or a task as a value. Default: classification.
-        kind: kind of data, which chooses among several loaders. Default: as the data show.
+        kind: kind of data, which chooses among several loaders: ``series`` for arrays (n, channels, length) of series
+            with classes. Default: as the data show.
         group: related samples that stay on one side of a drawn split (frames of a clip, images of a patient): a column
             of a table; for files ``parent`` (the folder of each) or a regular expression on the path of each; the name
             of an array of an ``.npz``; or an array of n groups, the training part first. Default: no groups.
