@@ -10,7 +10,7 @@ from potstill.core import Source, registry
 from potstill.errors import PotstillError
 from potstill.kinds import get_kind
 from potstill.runs.arguments import parse_baselines
-from potstill.tasks import Classification, get_task, is_ragged
+from potstill.tasks import Classification, Recommendation, get_task, is_ragged
 
 __all__ = [
     "SPELLED",
@@ -241,7 +241,9 @@ def usual_candidates(source: Source, codec: str | None) -> tuple[Candidate, ...]
     few = ["k-means%uint4", "k-means%uint2"] if image else ["k-means%uint8"]
     real = ["real", *few, "k-means", "random"]
     sides = source.input.shape[-2:]
-    if not isinstance(get_task(source), Classification):
+    if isinstance(get_task(source), Recommendation):
+        real, optimised = ["real", "k-means", "random"], ["distill-cf"]
+    elif not isinstance(get_task(source), Classification):
         optimised = ["dm", "frepo", "dc", "kip"]
     elif image and min(sides) >= _TINY:
         pixels = sides[0] * sides[1]

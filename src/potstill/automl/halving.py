@@ -20,6 +20,7 @@ from potstill.core import NetworkFactory, Source
 from potstill.errors import PotstillError
 from potstill.evaluation.byte_matched_baselines import TRIAL_PASSES
 from potstill.evaluation.candidate_trials import MARGIN, Length, make_probe
+from potstill.evaluation.estimators import student_of
 from potstill.execution import resolve_executor
 from potstill.rng import derive_seed
 from potstill.runs.loop import Interrupted
@@ -126,7 +127,7 @@ class Race:
                 if len(fitting) >= FEWEST and self.once(f"no time for {entry.candidate.name}", self._real_is_late):
                     raise PotstillError(NO_TIME)
                 run = self.runs.fill_real(self.runs.resolve(entry.candidate, made_of))
-                entry.distilled, make = self.runs.run(entry, run, None, None), make or run.problem.network
+                entry.distilled, make = self.runs.run(entry, run, None, None), make or student_of(made_of, run.problem)
                 fitting.append(entry)
             except PotstillError as error:
                 entry.left_out = str(error)

@@ -31,13 +31,13 @@ from potstill.evaluation.byte_matched_baselines import (
 )
 from potstill.evaluation.candidate_trials import BATCH, narrow_network
 from potstill.evaluation.closed_form_screen import screen_operations
+from potstill.evaluation.estimators import LearnerFactory, default_student
 from potstill.evaluation.forecast import measure_step_seconds
 from potstill.evaluation.real_set_space import RealSetSpace, RealWay, has_label_bits, short_codecs
 from potstill.evaluation.real_sets import RealSetSearch, Trial, space_of
 from potstill.execution import Executor, Serial, choose_executor, resolve_executor
 from potstill.kinds import get_kind
 from potstill.methods.selection.real import Real
-from potstill.nn import default_network_name, factory_for
 from potstill.rng import draw_seed, generator
 from potstill.runs.load_data import as_splits, pick_device
 from potstill.runs.resolve import ResolvedRun, resolve_run
@@ -113,7 +113,7 @@ def search_real_sets(
 ) -> tuple[RealSetSearch, float]:
     """Return a finished search for the best real set of a spec, and its seconds."""
     started, budget = time.monotonic(), spec.size_budget
-    make = factory_for(spec.network if isinstance(spec.network, str) else default_network_name(train.input), train)
+    make = default_student(train, spec.network if isinstance(spec.network, str) else None)
     small, natural = narrow_network(make, train), budget.natural and len(train.classes) > 0
     where = BaselineContext(
         train=train, byte_budget=budget.amount, make=small, seed=spec.seed, proportional=natural, indexed=True,
@@ -121,7 +121,8 @@ def search_real_sets(
     )  # fmt: skip
     space = _narrowed(space_of(where, labels=("hard", "top3")), spec, budget.unit)
     items = estimate_items(where)
-    step = measure_step_seconds(small, train, min(BATCH, len(train))) if space.count_codecs() else 0.0
+    timed = space.count_codecs() and not isinstance(small, LearnerFactory)
+    step = measure_step_seconds(small, train, min(BATCH, len(train))) if timed else 0.0
     update, scored = step * where.trial_length.updates(items), screen_operations(small, train.input, items)
 
     def cost(of: RealSetSpace) -> float:

@@ -35,9 +35,10 @@ def count_inputs(number: int, kind: str, shape: Sequence[int], parts: Sequence[s
         return f"{plural(number, 'text')} as {size} numbers"
     if kind == "signal":
         return f"{number:,} series of {size}"
-    return plural(number, {"image": "picture", "pair": "pair", "series": "window", "node": "node"}.get(kind, "row")) + (
-        f" of {size}" if size else ""
-    )
+    return plural(
+        number,
+        {"image": "picture", "pair": "pair", "series": "window", "node": "node", "ratings": "user"}.get(kind, "row"),
+    ) + (f" of {size}" if size else "")
 
 
 class Table(NamedTuple):

@@ -58,7 +58,8 @@ _PATHS: dict[Group, dict[str, str]] = {
         "craig": "methods.selection.craig:CRAIG",
         "grad-match": "methods.selection.grad_match:GradMatch",
         "less": "methods.selection.less:LESS",
-        "glister": "methods.selection.glister:GLISTER", "dc": "methods.gradient.dc:DC",
+        "glister": "methods.selection.glister:GLISTER",
+        "most-active": "methods.selection.most_active:MostActive", "dc": "methods.gradient.dc:DC",
         "dsa": "methods.gradient.dsa:DSA", "idc": "methods.gradient.idc:IDC", "dream": "methods.gradient.dream:DREAM",
         "lgm": "methods.gradient.lgm:LGM", "mtt": "methods.trajectory.mtt:MTT",
         "tesla": "methods.trajectory.tesla:TESLA", "ftd": "methods.trajectory.ftd:FTD",
@@ -72,6 +73,7 @@ _PATHS: dict[Group, dict[str, str]] = {
         "at-bptt": "methods.performance.at_bptt:ATBPTT", "kip": "methods.performance.kip:KIP",
         "frepo": "methods.performance.frepo:FRePo", "rfad": "methods.performance.rfad:RFAD",
         "rcig": "methods.performance.rcig:RCIG", "krr-st": "methods.performance.krr_st:KRRST",
+        "distill-cf": "methods.performance.distill_cf:DistillCF",
         "sre2l": "methods.decoupled.sre2l:SRe2L",
         "cda": "methods.decoupled.cda:CDA", "sre2l++": "methods.decoupled.sre2l:SRe2LPlus",
         "cv-dd": "methods.decoupled.cv_dd:CVDD", "g-vbsm": "methods.decoupled.g_vbsm:GVBSM",
@@ -99,7 +101,7 @@ _PATHS: dict[Group, dict[str, str]] = {
         "compensators": "parametrize.compensators:Compensators", "small": "parametrize.low_resolution:LowResolution",
         "basis": "pretraining.basis:Basis", "nearest-text": "parametrize.nearest_text:NearestText",
         "series": "parametrize.series:Series",
-        "rows": "parametrize.rows:Rows",
+        "rows": "parametrize.rows:Rows", "multi-hot": "parametrize.multi_hot:MultiHot",
     },
     "protocols": {
         "potstill": "evaluation.protocols:POTSTILL", "dc": "evaluation.protocols:DC", "dsa": "evaluation.protocols:DSA",
@@ -129,17 +131,22 @@ _PATHS: dict[Group, dict[str, str]] = {
         "tfidf": "evaluation.text_learners:Tfidf", "text-cnn": "evaluation.text_learners:TextCnn",
         "gcn": "evaluation.node_learners:GCN", "sgc": "evaluation.node_learners:SGC",
         "gat": "evaluation.node_learners:GAT", "node-mlp": "evaluation.node_learners:NodeMLP",
+        "ntk-autoencoder": "evaluation.rating_learners:NtkAutoencoder",
+        "item-ridge": "evaluation.rating_learners:ItemRidge",
+        "mult-autoencoder": "evaluation.rating_learners:MultAutoencoder",
     },
     "tasks": {
         "classification": "tasks.classification:Classification", "regression": "tasks.regression:Regression",
         "forecast": "tasks.forecast:Forecast", "retrieval": "tasks.retrieval:Retrieval",
         "multi-label": "tasks.multi_label:MultiLabel",
+        "recommendation": "tasks.recommendation:Recommendation",
     },
     "loaders": {  # by the task whose data they read
         "table/regression": "data.regression:read_regression", "series/forecast": "data.series:read_series",
         "pair/retrieval": "data.pairs:read_pairs", "table/multi-label": "data.multi_label:read_multi_label",
         "node/classification": "data.graphs:read_graph",
         "series/classification": "data.classified_series:read_classified_series",
+        "ratings/recommendation": "data.ratings:read_ratings",
     },
     "executors": {
         "serial": "execution.executor:Serial", "processes": "execution.processes:Processes",
@@ -148,7 +155,7 @@ _PATHS: dict[Group, dict[str, str]] = {
     "kinds": {
         "image": "kinds.kind:IMAGE", "table": "kinds.kind:TABLE", "series": "kinds.kind:SERIES",
         "pair": "kinds.kind:PAIR", "waves": "kinds.kind:WAVES", "texts": "kinds.kind:TEXTS",
-        "signal": "kinds.kind:SIGNAL", "text": "kinds.kind:TEXT", "node": "kinds.kind:NODE",
+        "signal": "kinds.kind:SIGNAL", "text": "kinds.kind:TEXT", "node": "kinds.kind:NODE", "ratings": "kinds.kind:RATINGS",
     },
 }  # fmt: skip
 """Built-in parts, as ``module:attribute`` below ``potstill``."""

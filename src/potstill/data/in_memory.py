@@ -18,6 +18,7 @@ from potstill.data.arrays import canonicalize_inputs, encode_labels
 from potstill.data.attributes import Attribute, select_attribute
 from potstill.data.columns import batch_columns
 from potstill.data.graph import NodeGraph
+from potstill.data.interactions import Interactions
 from potstill.data.repr import describe_source, source_html
 from potstill.data.table_encoding import Column
 from potstill.data.text_encoder import TextEncoder
@@ -152,6 +153,8 @@ class TensorSource:
     """Encoder of texts, whose vectors are the inputs; ``None``: inputs are no texts."""
     graph: NodeGraph | None = None
     """The graph whose nodes the samples are (``places`` says which); ``None``: samples are no nodes."""
+    interactions: Interactions | None = None
+    """Items that users met (``places`` says which user a sample is); ``None``: samples are no users."""
     groups: Int[Tensor, " n"] | None = None
     """Group number of each sample, kept together by splits; ``None``: no groups."""
     attribute: Attribute | None = None
@@ -256,6 +259,10 @@ class TensorSource:
             return digest.hexdigest()
         if self.graph is not None and self.places is not None:  # as products of sparse matrices may have
             digest.update(self.graph.content_hash.encode())
+            digest.update(self.places.contiguous().numpy().data)
+            return digest.hexdigest()
+        if self.interactions is not None and self.places is not None:
+            digest.update(json.dumps([self.interactions.content_hash, self.input.columns]).encode())
             digest.update(self.places.contiguous().numpy().data)
             return digest.hexdigest()
         for tensor in held.values():

@@ -127,7 +127,7 @@ def _parse_normalization(value: object) -> Normalization | None:
 
 def _load(data: object, options: ReadOptions) -> Splits:
     refuse_removed_columns(data, options.remove_columns, TABLE_SUFFIXES)
-    task = create("tasks", options.task) if isinstance(options.task, str) else options.task or Classification()
+    task = create("tasks", options.task) if isinstance(options.task, str) else options.task or _task_of(options.kind)
     if options.series is not None and task.name not in ("forecast", "classification"):
         raise PotstillError(
             "series are told apart in data that are forecast or have classes; leave `series=` out, or say "
@@ -141,6 +141,15 @@ def _load(data: object, options: ReadOptions) -> Splits:
         refuse_attribute(options.attribute, f"data for {task.name}")
         return read(task, data, options)
     return _set_horizontal_flip(_read_classes(data, options), data, options.horizontal_flip)
+
+
+def _task_of(kind: str | None) -> Task:
+    """Return the task where none is named: that of the kind's only loader, or else classification."""
+    of_kind = [name.rpartition("/")[2] for name in names("loaders") if name.rpartition("/")[0] == kind]
+    builtin = kind in (None, "image", "table", "text")
+    if len(of_kind) != 1 or builtin:
+        return Classification()
+    return cast("Task", create("tasks", of_kind[0]))
 
 
 def find_loader(kind: str | None, task: str, data: object) -> Loader | None:

@@ -13,17 +13,21 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from potstill.core import Batch, Inputs, InputSpec, Normalization, Source, Task, registry
+from potstill.core import Batch, Inputs, InputSpec, NetworkFactory, Normalization, Problem, Source, Task, registry
 from potstill.core.nested import single_tensor
 from potstill.data.graph import NodeGraph
+from potstill.data.interactions import Interactions
 from potstill.data.iterate import map_samples
 from potstill.errors import PotstillError
 from potstill.functional.graph import normalized_adjacency
-from potstill.tasks import get_targets, get_task
+from potstill.kinds import get_kind
+from potstill.nn import default_network_name, factory_for
+from potstill.rng import generator
+from potstill.tasks import Recommendation, get_targets, get_task
 
 __all__ = [
-    "FitsNodes", "FitsTexts", "FitsWithInput", "HasTrialLearner", "Learner", "LearnerFactory", "Predictor",
-    "TrainingNodes", "is_learner_name", "make_learner",
+    "FitsNodes", "FitsTexts", "FitsUsers", "FitsWithInput", "HasTrialLearner", "Learner", "LearnerFactory", "Predictor",
+    "TrainingNodes", "default_student", "is_learner_name", "make_learner", "student_of",
 ]  # fmt: skip
 
 Predictor: TypeAlias = Callable[[Tensor], Tensor]
@@ -32,6 +36,8 @@ Predictor: TypeAlias = Callable[[Tensor], Tensor]
 """
 _CHUNK = 4096
 """Samples per prediction call."""
+_CHOOSING_USERS = 2000
+"""Maximum number of users whose validation interactions choose."""
 
 
 @runtime_checkable
@@ -135,6 +141,19 @@ class FitsNodes(Protocol):
         ...
 
 
+@runtime_checkable
+class FitsUsers(Protocol):
+    """A `Learner` of users' lists of items, which chooses its settings on validation interactions."""
+
+    def fit_users(self, rows: Tensor, quality: Callable[[Predictor], float], seed: int, /) -> Predictor:
+        """Fit on rows (n, d), and return a function from rows (m, d) to scores of all items (m, d).
+
+        Args:
+            quality: score of such a function on validation interactions; the higher, the better.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class LearnerFactory:
     """A learner in place of a network factory: fitted instead of trained."""
@@ -188,6 +207,8 @@ class LearnerFactory:
             graph, test_nodes = self._graph(source)
             nodes = TrainingNodes(x=source.normalization.invert(whole), y=y, weights=weights)
             return self.learner.fit_nodes(nodes, task, seed, graph, test_nodes).cpu()
+        if isinstance(self.learner, FitsUsers):
+            return self._recommend(source, task, whole, seed)
         if isinstance(self.learner, FitsWithInput):
             predict = self.learner.fit_with_input(whole, y, weights, task, seed, source.input, source.normalization)
         else:
@@ -215,6 +236,40 @@ class LearnerFactory:
         every = train.fetch(torch.arange(len(train)))
         return self.fit_predict(test, every.x, targets, None, seed, getattr(train, "texts", ()))
 
+    def _recommend(self, source: Source, task: Task, rows: Tensor, seed: int) -> Tensor:
+        """Fit on rows of users and return what is recommended to the users of ``source`` (n, 21), on the CPU.
+
+        Choices are made on validation interactions; where those are what is scored, on those of other users.
+        """
+        assert isinstance(self.learner, FitsUsers)
+        interactions: Interactions | None = getattr(source, "interactions", None)
+        users: Tensor | None = getattr(source, "places", None)
+        if interactions is None or users is None or not isinstance(task, Recommendation):
+            raise PotstillError(
+                f"{self.name} learns users of interactions, and {source.name} has none; choose another learner"
+            )
+        device = source.device
+        choosing = torch.ones(len(interactions.train), dtype=torch.bool)
+        if interactions.test is None and len(users) < len(choosing):
+            choosing[users] = False
+        judges = torch.where(choosing)[0]
+        order = torch.randperm(len(judges), generator=generator(seed, "choosing"))
+        judges = judges[order[:_CHOOSING_USERS].sort().values]
+
+        def answers(of: Interactions, some: Tensor, predict: Predictor) -> Tensor:
+            parts = []
+            for at in torch.split(some, _CHUNK):
+                met = of.met(at)
+                scores = predict(met.to(device).float()).cpu()
+                parts.append(task.answers(scores, met, of.held_out(at)))
+            return torch.cat(parts)
+
+        def quality(predict: Predictor) -> float:
+            return task.score(answers(interactions.for_choices, judges, predict), judges)
+
+        predict = self.learner.fit_users(source.normalization.invert(rows), quality, seed)
+        return answers(interactions, users, predict)
+
     def _graph(self, source: Source) -> tuple[NodeGraph, Tensor]:
         """Return the graph of a source of nodes, and which nodes its samples are."""
         graph, places = getattr(source, "graph", None), getattr(source, "places", None)
@@ -224,6 +279,22 @@ class LearnerFactory:
                 "linear-model"
             )
         return graph, places
+
+
+def default_student(train: Source, network: str | None = None) -> NetworkFactory:
+    """Return what sets of such data are measured with where nothing is named: the learner of the kind, or its network.
+
+    Args:
+        network: a network that is named, for kinds without a learner.
+    """
+    if learner := get_kind(train.input).learner:
+        return make_learner(learner, train)
+    return factory_for(network or default_network_name(train.input), train)
+
+
+def student_of(train: Source, problem: Problem) -> NetworkFactory:
+    """Return what a run's set is measured with: the learner of the kind, or the run's network."""
+    return make_learner(learner, train) if (learner := get_kind(train.input).learner) else problem.network
 
 
 def is_learner_name(name: object) -> bool:

@@ -398,7 +398,9 @@ def _factories(
     distilled: Distilled, train: Source, protocol: Protocol, networks: Sequence[str | CustomNetwork] | None
 ) -> list[NetworkFactory]:
     published = protocol.network if get_kind(train.input).augmentable else None
-    names = networks or [published or network_from_metadata(distilled) or default_network_name(train.input)]
+    by_kind = get_kind(train.input).learner
+    default = by_kind or published or network_from_metadata(distilled) or default_network_name(train.input)
+    names = networks or [default]
     return [
         make_learner(name, train) if isinstance(name, str) and is_learner_name(name)
         else factory_for(name, train)

@@ -221,7 +221,7 @@ def check_model_data(train: Source) -> None:
     Raises:
         PotstillError: inputs are not one tensor, or targets are ragged.
     """
-    if train.input.parts or is_ragged(get_task(train)) or not train.input.shape:
+    if train.input.parts or is_ragged(get_task(train)) or not train.input.shape or get_kind(train.input).learner:
         raise PotstillError(
             "a network of the same bytes is for one tensor of pictures, rows or windows with classes or numbers, but "
             f"these are {get_kind(train.input).noun} of task {get_task(train).name}"

@@ -15,8 +15,8 @@ from potstill.core import Source, Task
 from potstill.core.nested import single_tensor
 from potstill.data.series import SeriesSource
 from potstill.functional.seasons import find_season
-from potstill.tasks import Classification, Forecast, get_targets
-from potstill.verdicts import LARGEST, class_spread, class_warnings, largest_class_line
+from potstill.tasks import Classification, Forecast, Recommendation, get_targets
+from potstill.verdicts import LARGEST, POPULAR, class_spread, class_warnings, largest_class_line
 
 __all__ = ["forecast_scores", "naive_forecasts", "naive_lines", "naive_scores", "unit_errors"]
 
@@ -52,8 +52,11 @@ def naive_scores(task: Task, train: Source, test: Source) -> dict[str, dict[str,
     """Return ``score`` of each answer to the test split that learns nothing; empty for tasks that have none.
 
     For classes: ``largest class``, the accuracy of always answering the largest one of the training data. For
-    forecasts: each naive forecast, with the further metrics and ``units``.
+    forecasts: each naive forecast, with the further metrics and ``units``. For recommendations: ``popular items``,
+    those that most training users met and the user did not.
     """
+    if isinstance(task, Recommendation):
+        return _popular_items(task, train, test)
     if isinstance(task, Classification):
         largest = int(torch.bincount(train.labels.cpu(), minlength=task.k).argmax())
         score = float((test.labels == largest).double().mean())
@@ -79,6 +82,21 @@ def forecast_scores(task: Forecast, answers: Float[Tensor, "n t"], targets: Floa
         "score": task.score(answers, targets), **task.further_scores(answers, targets),
         "units": unit_errors(task, [answers], targets),
     }  # fmt: skip
+
+
+def _popular_items(task: Recommendation, train: Source, test: Source) -> dict[str, dict[str, Any]]:
+    """Return the scores of recommending the items that most training users met."""
+    interactions, users = getattr(test, "interactions", None), getattr(test, "places", None)
+    if interactions is None or users is None:
+        return {}
+    parts = torch.split(torch.arange(len(train)), _BATCH)
+    popular = torch.stack([single_tensor(train.raw(at), POPULAR).double().sum(0).cpu() for at in parts]).sum(0)
+    answers = torch.cat([
+        task.answers(popular.expand(len(at), -1), interactions.met(at), interactions.held_out(at))
+        for at in torch.split(users, _BATCH)
+    ])  # fmt: skip
+    further = task.further_scores(answers, users, None)
+    return {POPULAR: {"score": task.score(answers, users), "metrics": further}}
 
 
 def unit_errors(task: Task, answers: Sequence[Tensor | None], targets: Tensor) -> dict[str, dict[str, float]]:
@@ -130,6 +148,13 @@ def naive_lines(content: Mapping[str, Any], shown: Any) -> list[str]:
     if LARGEST in naive:
         return _class_lines(content)
     own = float(content["score"]["mean"])
+    if POPULAR in naive:
+        score = float(naive[POPULAR]["score"])
+        lines = [f"the {POPULAR}, which learn nothing: {shown(score)}"]
+        if score >= own:
+            lines.append(f"warning: recommending the {POPULAR} is as good as what this set trains: {shown(score)} "
+                         f"against {shown(own)}")  # fmt: skip
+        return lines
     lines = ["forecasts that learn nothing: " + ", ".join(f"{n} {shown(of['score'])}" for n, of in naive.items())]
     yardsticks: Mapping[str, Any] = content.get("yardsticks") or {}
     if yardsticks:

@@ -73,7 +73,11 @@ _CONVOLUTIONS = {torch.ops.aten.convolution.default, torch.ops.aten.convolution_
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
-    return (leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor))
+    for leaf in tree_leaves(value):
+        if isinstance(leaf, Tensor) and leaf.layout == torch.sparse_csr:  # its parts have the storages
+            yield from (leaf.crow_indices(), leaf.col_indices(), leaf.values())
+        elif isinstance(leaf, Tensor):
+            yield leaf
 
 
 def peak_bytes(run: Callable[[], object]) -> tuple[int, int]:

@@ -21,6 +21,7 @@ from potstill.dataset_file.folders import write_folder
 from potstill.errors import PotstillError, unknown_name
 from potstill.exporters.images import encode_png, has_viewable_images, require_images, to_uint8, write_png
 from potstill.exporters.integers import HEADER_MARK, write_header, write_integer_arrays
+from potstill.exporters.rating_rows import rating_columns
 from potstill.exporters.series_rows import series_columns
 from potstill.exporters.text_rows import has_text_rows, text_columns, write_json_lines
 from potstill.kinds import get_kind
@@ -50,7 +51,7 @@ def export(
       their categories, dates, class names and types, so that it is read as the source was (`source_table`).
     - ``csv``: of a table, the same columns as text; soft labels and scores become a column for each class.
       Of texts: ``text``, ``label``, and ``label=CLASS`` for each class of soft labels. Of one series: a row for each
-      point in time, ``time`` and the variables.
+      point in time, ``time`` and the variables. Of users: a row for each user and item, ``user``, ``item``, ``title``.
     - ``jsonl``: of texts, a JSON object on each line: ``text``, ``label``, ``probabilities`` of soft labels.
     - ``webdataset``: a folder of shards ``train-000000.tar``, or one file at a path that ends in .tar, with ``.npy``
       (float32), ``.cls``, ``.soft.json`` where labels are rows, ``.weight.json`` where samples have one, and for
@@ -300,7 +301,8 @@ def _csv(distilled: Distilled, path: Path) -> None:
 
     from potstill.exporters.table_rows import source_table
 
-    columns = text_columns(distilled) if has_text_rows(distilled) else series_columns(distilled)
+    columns = text_columns(distilled) if has_text_rows(distilled) else rating_columns(distilled)
+    columns = series_columns(distilled) if columns is None else columns
     if columns is not None:
         buffer = io.BytesIO()
         pyarrow.csv.write_csv(pa.table(columns), buffer)

@@ -49,8 +49,14 @@ class FullyConnected:
         """
         a, b = a.double(), b.double()
         d = a.shape[1]
-        k = self._affine(a @ b.T / d)
-        va, vb = self._affine(a.square().sum(1) / d), self._affine(b.square().sum(1) / d)
+        return self.of_products(a @ b.T / d, a.square().sum(1) / d, b.square().sum(1) / d)
+
+    def of_products(
+        self, ab: Float[Tensor, "m n"], aa: Float[Tensor, " m"], bb: Float[Tensor, " n"]
+    ) -> Float[Tensor, "m n"]:
+        """Return the kernel from products of rows over their length d: of each with each other, and with itself."""
+        k = self._affine(ab)
+        va, vb = self._affine(aa), self._affine(bb)
         theta = k
         for _ in range(self.depth):
             r = (va[:, None] * vb[None, :]).clamp_min(torch.finfo(k.dtype).tiny).sqrt()

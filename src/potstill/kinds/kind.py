@@ -18,6 +18,7 @@ __all__ = [
     "IMAGE",
     "NODE",
     "PAIR",
+    "RATINGS",
     "SERIES",
     "SIGNAL",
     "TABLE",
@@ -52,6 +53,11 @@ def _features(spec: InputSpec, noun: str) -> str:
     return f"{noun} of {math.prod(spec.shape):,} features"
 
 
+def _items(spec: InputSpec, noun: str) -> str:
+    """Return ``users over 1,682 items``."""
+    return f"{noun} over {math.prod(spec.shape):,} items"
+
+
 def _draw_image(x: Any, alt: str) -> Html:
     """Return an inline PNG of an image (c, h, w) with values in [0, 1]."""
     return inline_image(x, alt, 40, 64)
@@ -73,6 +79,8 @@ class Kind:
     """Range of valid values in data units; ``None``: any."""
     network: str = "mlp"
     """Network where none is named."""
+    learner: str = ""
+    """Learner that a set is measured with where none is named; empty: the network."""
     augment: str = "none"
     """Augmentation of methods and students where image augmentations do not apply."""
     parametrization: str = "pixels"
@@ -108,11 +116,13 @@ TEXT = Kind(name="text", noun="texts", axes=("representation",), size=_numbers)
 """Texts, each as a vector of numbers: the representation that `potstill.data.text_encoder` makes."""
 NODE = Kind(name="node", noun="nodes", axes=("features",), network="linear", size=_features)
 """Nodes of one graph, each as its propagated features: `potstill.data.graph` says how they are made."""
+RATINGS = Kind(name="ratings", noun="users", axes=("items",), learner="ntk-autoencoder", size=_items)
+"""Users, each as a row over all items, 1 where the user met an item: `potstill.data.ratings` says how they are read."""
 TEXTS = Kind(name="texts", noun="texts inputs")
 """Texts, as word numbers."""
 PAIR = Kind(name="pair", noun="pair inputs", network="towers")
 """Pairs of an image and a text."""
-BUILT_IN = (IMAGE, TABLE, SERIES, SIGNAL, WAVES, TEXT, NODE, TEXTS, PAIR)
+BUILT_IN = (IMAGE, TABLE, SERIES, SIGNAL, WAVES, TEXT, NODE, RATINGS, TEXTS, PAIR)
 """Kinds of this package."""
 
 

@@ -30,7 +30,8 @@ def stored_tensors(run: ResolvedRun, result: Result, n: int) -> tuple[Tensor, Ma
     if isinstance(result, Selection):
         return get_targets(train)[result.index.cpu()] if result.soft_labels is None else result.soft_labels, {}
     # Inputs of one tensor decode to themselves; those with names are counted part by part, as a payload is.
-    whole = getattr(run.method, "parametrization", "pixels") in ("pixels", "rows") and not train.input.parts
+    decoder = str(getattr(run.method, "parametrization", "pixels")).partition(":")[0]
+    whole = decoder in ("pixels", "rows", "multi-hot") and not train.input.parts
     if isinstance(rounding := run.problem.parametrization, QuantizationAware):
         return result.labels, rounding.quantized_payload(result.payload)
     return result.labels, {} if whole else result.payload

@@ -115,8 +115,8 @@ def _unclassed(arrays: Mapping[str, Any], card: Mapping[str, Any]) -> Gallery | 
     inputs, targets = arrays["inputs"], arrays["targets"]
     if inputs.ndim not in (2, 3, 4) or len(inputs) != len(targets):
         return None
-    task = card.get("task")
-    called = task.get("targets", ()) if isinstance(task, Mapping) else ()
+    task = card["task"] if isinstance(card.get("task"), Mapping) else {}
+    called = task.get("targets", ())
     real = np.issubdtype(targets.dtype, np.floating) and bool((targets > np.finfo(np.float32).min).all())  # no padding
     return Gallery(
         inputs=inputs[:_MOST_ITEMS].astype(np.float32),
@@ -127,6 +127,8 @@ def _unclassed(arrays: Mapping[str, Any], card: Mapping[str, Any]) -> Gallery | 
         real="index" in arrays,
         targets=targets[:_MOST_ITEMS] if real else None,
         target_names=tuple(map(str, called)) if isinstance(called, list | tuple) else (),
+        kind=str(about.get("kind", "")) if isinstance(about := card.get("input"), Mapping) else "",
+        titles=tuple(map(str, titles)) if isinstance(titles := task.get("titles"), list | tuple) else (),
         captions=tuple(map(str, arrays.get("captions", ())))[:_MOST_ITEMS],
         series=None if "series" not in arrays else arrays["series"].astype(np.float32),
     )

@@ -43,6 +43,8 @@ class Gallery:
     series: Float[np.ndarray, "count length v"] | None = None
     """Points of which the windows are parts."""
     kind: str = ""
+    titles: tuple[str, ...] = ()
+    """Titles of the items that users met."""
 
     @property
     def hard_labels(self) -> Num[np.ndarray, " n"]:

@@ -21,6 +21,10 @@ _NODE = "node"
 """Kind of the nodes of a graph."""
 _SIGNAL = "signal"
 """Kind of whole series with a class each."""
+_USERS = "ratings"
+"""Kind of users with lists of items."""
+_ITEMS = 16
+"""Items of a user that a page shows."""
 _STRONGEST = 8
 """Features of a node that a page shows."""
 _FEW = 4
@@ -241,6 +245,24 @@ def _table(g: Gallery, most: int, of: str) -> Html:
     return join_html([lines, scroll_box(table, labelled("Distilled rows", of))])
 
 
+def _users(g: Gallery, most: int, of: str) -> Html:
+    """Return the lists of users: items that fewest users of the set have first, or the largest values."""
+    rows = g.inputs[:most]
+    d = rows.shape[1]
+    names = next((n for n in (g.titles, g.columns) if len(n) == d), tuple(f"item {j + 1}" for j in range(d)))
+    whole = bool(((g.inputs == 0) | (g.inputs == 1)).all())
+    common, body = (g.inputs > 0).sum(0), []
+    for i, values in enumerate(rows):
+        order = np.lexsort((np.arange(d), common if whole else -np.abs(values), values == 0))
+        met = [int(j) for j in order[: int((values != 0).sum())]]
+        told = [names[j] if whole else f"{names[j]} {values[j]:.2g}".replace("-", "−") for j in met[:_ITEMS]]
+        rest = f" … and {len(met) - _ITEMS:,} more" if len(met) > _ITEMS else ""
+        body.append(row(str(i + 1), f"{len(met):,}", tag("bdi", ", ".join(told) + rest)))
+    first = "those that fewest of these users have first" if whole else "the largest values first"
+    table = bare_table("Users and their items", ["user", "items", f"what they met, {first}"], body)
+    return scroll_box(table, labelled("Users", of))
+
+
 def _window(g: Gallery, i: int, names: Sequence[str]) -> Html:
     past, ahead = g.inputs[i], None
     if g.targets is not None and g.targets[i].size and g.targets[i].size % len(past) == 0:
@@ -265,7 +287,9 @@ def _stretches(g: Gallery, names: Sequence[str]) -> Html | None:
 def items(g: Gallery, of: str = "") -> list[Html]:
     """Return the first items of a set without classes, of any kind; ``of`` says whose."""
     most, total = min(_MOST_ITEMS, len(g.inputs)), sum(g.sizes)
-    if g.inputs.ndim == 4:
+    if g.inputs.ndim == 2 and g.kind == _USERS:
+        shown, noun = _users(g, most, of), "users"
+    elif g.inputs.ndim == 4:
         shown, noun = _pairs(g, most), "items"
     elif g.inputs.ndim == 3:
         names = g.columns if len(g.columns) == g.inputs.shape[1] else tuple(map(str, range(1, g.inputs.shape[1] + 1)))

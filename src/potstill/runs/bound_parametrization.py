@@ -5,6 +5,7 @@ from typing import Any
 
 from potstill.core import Method, Parametrization, Source, label_mode
 from potstill.errors import PotstillError
+from potstill.parametrize.multi_hot import MultiHot
 from potstill.parametrize.nearest_text import NearestText
 from potstill.parametrize.rows import Rows, has_categories
 from potstill.parametrize.series import Series
@@ -20,7 +21,7 @@ def bind_to_data(decoder: Parametrization, train: Source) -> Parametrization:
     Raises:
         PotstillError: the data are of another kind.
     """
-    return decoder.bind(train) if isinstance(decoder, NearestText | Rows | Series) else decoder
+    return decoder.bind(train) if isinstance(decoder, MultiHot | NearestText | Rows | Series) else decoder
 
 
 def suits_rows(train: Source, spec: RunSpec) -> bool:

@@ -51,6 +51,7 @@ from potstill.dataset_file.text_io import charged_bytes, has_texts, writes_texts
 from potstill.errors import PotstillError
 from potstill.functional.sampling import proportional_allocation
 from potstill.parametrize import Pixels
+from potstill.parametrize.multi_hot import MultiHot
 from potstill.parametrize.named_inputs import NamedInputs
 from potstill.parametrize.nearest_text import NearestText
 from potstill.parametrize.quantization_aware import QuantizationAware
@@ -117,6 +118,8 @@ def resolve_codec(
         return Texts(), Texts()
     if codec is None and selects:
         return Exact(), Exact()
+    if codec is None and isinstance(decoder, MultiHot):
+        return Exact(), Exact()
     if codec is None and isinstance(decoder, Rows):  # the codec that leaves categories and whole numbers as they are
         columns = Columns() if budget.unit == "bytes" else Columns(bits=8)
         return columns, columns
@@ -144,12 +147,19 @@ def resolve_codec(
         for tensor in named_tensors(sample).values():
             if tensor.is_floating_point():
                 made.pack(tensor)
+    if isinstance(decoder, MultiHot) and not selects and not isinstance(made, Exact):
+        raise PotstillError(
+            f"parametrization multi-hot makes zeros and ones, which codec exact writes in the fewest bits, but codec "
+            f"{format_codec(made)} is requested; leave codec out, or take parametrization pixels for real numbers"
+        )
     if isinstance(decoder, Rows) and not selects and not rounds_at_end(made):
         raise PotstillError(
             f"parametrization rows rounds to what the table can hold, but codec {format_codec(made)} rounds to its own "
             "levels while the set is made; take codec columns, or parametrization pixels"
         )
-    coarse = isinstance(made, Uniform) and made.bits < _FINE and not selects and not isinstance(decoder, Rows)
+    coarse = (
+        isinstance(made, Uniform) and made.bits < _FINE and not selects and not isinstance(decoder, MultiHot | Rows)
+    )
     if isinstance(codec, str) and coarse and "aware=" not in codec:
         made = dataclasses.replace(made, aware=True)  # type: ignore[type-var]
     return made, made
@@ -157,7 +167,7 @@ def resolve_codec(
 
 def is_stored_as_is(decoder: Parametrization) -> bool:
     """Tell whether inputs are stored as they are."""
-    return isinstance(decoder, Pixels | Rows) or (isinstance(decoder, NamedInputs) and decoder.stores_as_is)
+    return isinstance(decoder, MultiHot | Pixels | Rows) or (isinstance(decoder, NamedInputs) and decoder.stores_as_is)
 
 
 def can_lose_inputs(codec: Codec) -> bool:
@@ -314,6 +324,8 @@ def _stretch_bytes(train: SeriesSource, store: Codec, n: int) -> int:
 def _coded_share(problem: Problem, store: Codec, n: int, most: int) -> float:
     """Return the part of packed bytes that ``n`` whole inputs are planned by; 1 where that cannot be foreseen, or where
     inputs that are too many cannot be left out, as they are rounded while they are made."""
+    if isinstance(problem.parametrization, MultiHot) and most <= MOST_FILLED:
+        return estimate_coded_share(problem, store, 1, n)
     if not isinstance(store, Uniform) or store.bits > _FEW_BITS or store.aware or store.rate:
         return 1.0
     if problem.train.input.parts or most > MOST_FILLED:

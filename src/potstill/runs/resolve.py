@@ -356,7 +356,8 @@ def _describe_network(
     if before == after or parse_network(spec.network) is not None:
         return ()
     return (
-        f"network {after}: {before}, which {name} has by default, takes pictures, and this is a {train.input.kind}",
+        f"network {after}: {before}, which {name} has by default, takes pictures, and this is "
+        f"{_kind_in_words(train.input)}",
     )
 
 
@@ -474,7 +475,7 @@ def _class_default(method: Method[Any], name: str) -> Any:
 
 
 def _kind_in_words(input: InputSpec) -> str:
-    return "a series" if input.kind == "series" else f"a {input.kind}"
+    return {"series": "a series", "ratings": "users of interactions"}.get(input.kind, f"a {input.kind}")
 
 
 @dataclass(frozen=True, slots=True)

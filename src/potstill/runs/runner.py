@@ -41,6 +41,7 @@ from potstill.errors import PotstillError
 from potstill.evaluation.candidate_trials import Candidate, Pair, choose_fewest_bits, estimate_search_seconds
 from potstill.execution import Executor, resolve_executor
 from potstill.execution.memory import return_freed_memory
+from potstill.parametrize.multi_hot import MultiHot
 from potstill.parametrize.nearest_text import NearestText
 from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.parametrize.rows import Rows
@@ -363,6 +364,7 @@ class _SetBuilder:
             decoded = problem.decode(result.payload)
         inputs = decoded if result.space == "data" else train.normalization.invert(decoded)
         inputs = real.stored(inputs) if isinstance(real, Rows) else inputs
+        inputs = real.stored(result.payload) if isinstance(real, MultiHot) else inputs
         payload, encoding = self._payload(result, decoded)
         if encoding.decoder is not None:
             decoder = {**encoding.decoder, **_describe_assets(problem.parametrization, problem)}
@@ -378,7 +380,9 @@ class _SetBuilder:
         """Return the payload and its encoding; both empty for pixels, which are stored as inputs."""
         spelled = self.metadata["config"].get("parametrization") or "pixels"
         rounding, codec = self.problem.parametrization, self.execution.run.codec
-        if spelled in ("pixels", "rows") and not isinstance(rounding, QuantizationAware):
+        if (spelled == "pixels" or isinstance(rounding, MultiHot | Rows)) and not isinstance(
+            rounding, QuantizationAware
+        ):
             if not isinstance(codec, Patches) or not codec.refine:
                 return {}, Encoding()
             refined = _refine_patches(codec, decoded, result.space, self.problem, self.execution.run.seed)

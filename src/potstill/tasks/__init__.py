@@ -31,15 +31,16 @@ if TYPE_CHECKING:
         split_targets,
         target_mask,
     )
+    from potstill.tasks.recommendation import Recommendation
     from potstill.tasks.regression import Regression
     from potstill.tasks.retrieval import Retrieval
     from potstill.tasks.task import FittableTask, MultiMetricTask, Task, get_targets, get_task
 
 __all__ = [
     "GEOMETRIC", "Classification", "FittableTask", "Forecast", "InvariantTargets", "Metric", "MovableTargets",
-    "Movement", "MultiLabel", "MultiMetricTask", "RaggedTask", "Regression", "Retrieval", "Task", "concat_targets",
-    "get_targets", "get_task", "invariant_operations", "is_ragged", "join_targets", "list_targets", "move_boxes",
-    "move_maps", "pad_targets", "split_targets", "target_mask",
+    "Movement", "MultiLabel", "MultiMetricTask", "RaggedTask", "Recommendation", "Regression", "Retrieval", "Task",
+    "concat_targets", "get_targets", "get_task", "invariant_operations", "is_ragged", "join_targets", "list_targets",
+    "move_boxes", "move_maps", "pad_targets", "split_targets", "target_mask",
 ]  # fmt: skip
 
 
@@ -47,7 +48,8 @@ def __getattr__(name: str) -> Any:
     """Import the module of a name when it is used first: pages need `Metric` without torch."""
     if name in __all__:
         modules = (
-            "classification", "forecast", "geometry", "multi_label", "ragged", "regression", "retrieval", "task",
+            "classification", "forecast", "geometry", "multi_label", "ragged", "recommendation", "regression",
+            "retrieval", "task",
         )  # fmt: skip
         for module in modules:
             found = importlib.import_module(f"potstill.tasks.{module}")

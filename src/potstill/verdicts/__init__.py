@@ -5,6 +5,7 @@ Functions of JSON values: nothing here reads a file, and nothing imports torch.
 
 from potstill.verdicts.classes import (
     LARGEST,
+    POPULAR,
     class_scores,
     class_spread,
     class_warnings,
@@ -16,7 +17,7 @@ from potstill.verdicts.scorecard import AS_MANY, MODEL, REAL, best_naive_forecas
 from potstill.verdicts.verdict import Gap, Verdict, noun_of_kind
 
 __all__ = [
-    "AS_MANY", "LARGEST", "MODEL", "REAL", "BoardVerdict", "Gap", "Verdict", "best_naive_forecast", "class_scores",
-    "class_spread", "class_warnings", "judge_leaderboard", "judge_scorecard", "largest_class", "largest_class_line",
-    "noun_of_kind", "shown_baselines",
+    "AS_MANY", "LARGEST", "MODEL", "POPULAR", "REAL", "BoardVerdict", "Gap", "Verdict", "best_naive_forecast",
+    "class_scores", "class_spread", "class_warnings", "judge_leaderboard", "judge_scorecard", "largest_class",
+    "largest_class_line", "noun_of_kind", "shown_baselines",
 ]  # fmt: skip

@@ -8,6 +8,7 @@ from potstill.verdicts.verdict import count_noun, mapping_of, number_of
 
 __all__ = [
     "LARGEST",
+    "POPULAR",
     "ClassScore",
     "class_scores",
     "class_spread",
@@ -16,6 +17,8 @@ __all__ = [
     "largest_class_line",
 ]
 
+POPULAR = "popular items"
+"""Name, under ``naive`` in a scorecard, of recommending what most users met."""
 LARGEST = "largest class"
 """Name, under ``naive`` in a scorecard, of the answer that is always the largest class."""
 FEW_SAMPLES, UNEQUAL, WIDE, MANY = 10, 4.0, 0.25, 6

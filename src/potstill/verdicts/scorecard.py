@@ -8,7 +8,7 @@ from potstill._util.card import size_without_encoder
 from potstill._util.formatting import format_size
 from potstill._util.privacy_words import NO_CLAIM, privacy_claim
 from potstill.tasks.metric import Metric
-from potstill.verdicts.classes import LARGEST, largest_class, largest_class_line
+from potstill.verdicts.classes import LARGEST, POPULAR, largest_class, largest_class_line
 from potstill.verdicts.verdict import Gap, Kind, Verdict, count_noun, mapping_of, noun_of_kind, number_of, stored_as
 
 __all__ = ["AS_MANY", "MODEL", "REAL", "best_naive_forecast", "judge_scorecard", "shown_baselines"]
@@ -356,6 +356,14 @@ def _naive(about: _Set, scorecard: Mapping[str, Any], metric: Metric, mean: floa
             kind="naive", text=f"{answer} {level} a model trained on {about.subject()}", reason=f"Accuracy {both}.",
             advice="Give the set more bytes or steps, and look at the accuracy of each class; a gain over random "
             "samples is of no use before.",
+            against=name, difference=gap,
+        )  # fmt: skip
+    if name == POPULAR:
+        return Verdict(
+            kind="naive",
+            text=f"Recommending the {name}, which learns nothing, beats a model trained on {about.subject()}",
+            reason=f"{metric.name} {both}.",
+            advice="Recommend those, or give the set more users; a gain over random users is of no use before.",
             against=name, difference=gap,
         )  # fmt: skip
     forecast = f"The {name}" if name in ("last value", "mean", "drift") else f"The {name} forecast"

@@ -47,6 +47,7 @@ from potstill.methods.engine.objective import (
     ShardablePart,
     named_inputs,
 )
+from potstill.parametrize.multi_hot import MultiHot
 from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.rng import draw_seed
 
@@ -316,6 +317,9 @@ def apply_update(
     if isinstance(rounding := problem.parametrization, QuantizationAware):
         grads = _with_rate(rounding, payload, moving, grads, rate_share)
     after = step_params(params, grads | {n: g for n, g in view_grads.items() if n not in view}, groups)
+    if isinstance(rounding, MultiHot):
+        counted = rounding.after_update(strip_prefix("payload/", after.value))
+        after = replace(after, value={**after.value, **{f"payload/{n}": t for n, t in counted.items()}})
     if isinstance(rounding, QuantizationAware) and (
         priced := rounding.next_price(strip_prefix("payload/", param_values(after, groups)))
     ):
