@@ -155,7 +155,8 @@ _PATHS: dict[Group, dict[str, str]] = {
     "kinds": {
         "image": "kinds.kind:IMAGE", "table": "kinds.kind:TABLE", "series": "kinds.kind:SERIES",
         "pair": "kinds.kind:PAIR", "waves": "kinds.kind:WAVES", "texts": "kinds.kind:TEXTS",
-        "signal": "kinds.kind:SIGNAL", "text": "kinds.kind:TEXT", "node": "kinds.kind:NODE", "ratings": "kinds.kind:RATINGS",
+        "signal": "kinds.kind:SIGNAL", "text": "kinds.kind:TEXT", "node": "kinds.kind:NODE",
+        "ratings": "kinds.kind:RATINGS",
     },
 }  # fmt: skip
 """Built-in parts, as ``module:attribute`` below ``potstill``."""

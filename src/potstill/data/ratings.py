@@ -21,6 +21,7 @@ from potstill.data.interactions import Interactions, ItemLists
 from potstill.data.limits import require_memory
 from potstill.data.parsed import dictionary_codes
 from potstill.data.read_options import ReadOptions
+from potstill.data.removed_columns import remove_columns
 from potstill.data.table import TABLE_SUFFIXES, check_unique_columns, read_table_file
 from potstill.data.table_encoding import is_number_type, is_text_type, to_texts
 from potstill.errors import PotstillError, unknown_name
@@ -37,7 +38,7 @@ _TIMES = ("timestamp", "time", "date", "datetime", "ts", "unixtime")
 _TITLES = ("title", "itemname", "movietitle", "itemtitle", "name")
 _REFUSED = (
     "size", "stream", "missing", "text", "representation", "encode", "series", "horizontal_flip", "group", "attribute",
-    "duplicates", "normalization",
+    "duplicates", "normalization", "targets",
 )  # fmt: skip
 
 Codes = npt.NDArray[np.int64]
@@ -89,6 +90,7 @@ def read_ratings(task: Recommendation, data: object, options: ReadOptions) -> Sp
     if not 0 <= options.test_fraction < 1:
         raise PotstillError(f"the test fraction must be at least 0 and below 1, not {options.test_fraction}")
     table, name = _read_table(data)
+    table = remove_columns([table], options.remove_columns, options.label, name)[0]
     pairs, notes = _read_pairs(table, name, options.label, task)
     counts = np.bincount(pairs.users)
     enough = counts[pairs.users] >= task.least
