@@ -111,6 +111,14 @@ def test_where_validation_items_are_scored_other_users_choose(splits):
     assert torch.equal(before[:, :10], after[:, :10])  # the same recommendations, scored on other items
 
 
+def test_networks_are_refused_where_sets_are_made_and_measured(splits):
+    small = potstill.distill(splits, "random", items=4, progress=None)
+    with pytest.raises(PotstillError, match="choose a learner: ntk-autoencoder, item-ridge, mult-autoencoder"):
+        potstill.evaluate(small, splits, networks=["mlp"], progress=None)
+    with pytest.raises(PotstillError, match="method dc trains networks, which do not train on users of shop"):
+        potstill.distill(splits, "dc", items=4, progress=None)
+
+
 def test_other_data_are_refused():
     digits = potstill.load_data("digits")
     with pytest.raises(PotstillError, match="learns recommendation, but the task is classification"):

@@ -38,8 +38,12 @@ _TIMES = ("timestamp", "time", "date", "datetime", "ts", "unixtime")
 _TITLES = ("title", "itemname", "movietitle", "itemtitle", "name")
 _REFUSED = (
     "size", "stream", "missing", "text", "representation", "encode", "series", "horizontal_flip", "group", "attribute",
-    "duplicates", "normalization", "targets",
+    "duplicates", "normalization",
 )  # fmt: skip
+
+_ORDERS = ("auto", "time", "random")
+_LEAST = 3
+"""Interactions of a user that training, validation and test take at least (infinite_ae_cf/preprocess.py)."""
 
 Codes = npt.NDArray[np.int64]
 
@@ -87,6 +91,7 @@ def read_ratings(task: Recommendation, data: object, options: ReadOptions) -> Sp
             raise PotstillError(f"interactions are read without `{option}=`; leave it out")
     if options.skip_bad:
         raise PotstillError("interactions are read without `skip_bad=`; leave it out")
+    _check_task(task)
     if not 0 <= options.test_fraction < 1:
         raise PotstillError(f"the test fraction must be at least 0 and below 1, not {options.test_fraction}")
     table, name = _read_table(data)
@@ -137,6 +142,22 @@ def read_ratings(task: Recommendation, data: object, options: ReadOptions) -> Sp
         return made if made.device == torch.device(options.device) else made.to(options.device)
 
     return Splits(train=source(parts), test=None if tested is None else source(tested), notes=tuple(notes))
+
+
+def _check_task(task: Recommendation) -> None:
+    """
+    Raises:
+        PotstillError: a setting out of its range.
+    """
+    if task.order not in _ORDERS:
+        raise PotstillError(f"recommendation: order must be auto, time or random, not {task.order!r}")
+    if not 0 < task.validation < 1:
+        raise PotstillError(f"recommendation: validation must lie between 0 and 1, not be {task.validation}")
+    if task.least < _LEAST:
+        raise PotstillError(
+            f"recommendation: least must be at least {_LEAST}, an interaction each to train, choose and test, not "
+            f"{task.least}"
+        )
 
 
 def _share(fraction: float) -> str:

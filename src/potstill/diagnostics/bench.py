@@ -21,7 +21,7 @@ from potstill.evaluation.adversarial_training import check_adversary
 from potstill.evaluation.augmentation import student_augmentation
 from potstill.evaluation.byte_matched_baselines import count_strata
 from potstill.evaluation.candidate_trials import held_out_indices
-from potstill.evaluation.estimators import is_learner_name
+from potstill.evaluation.estimators import is_learner_name, require_learner
 from potstill.evaluation.evaluate import normalize_like
 from potstill.evaluation.fitting import check_compatible, learned_lr, network_from_metadata
 from potstill.evaluation.protocol import Protocol
@@ -283,6 +283,7 @@ def make_bench(
     name = network or network_from_metadata(small) or default_network_name(real.input)
     if isinstance(name, str) and is_learner_name(name):
         raise PotstillError(f"a study needs students that are networks, but {name} is none; name a network")
+    require_learner([name], real)
     make = factory_for(name, real)
     many, updates = STUDENTS if students is None else students, STEPS if steps is None else steps
     for what, number in (("students", many), ("steps", updates)):

@@ -27,7 +27,8 @@ from potstill.tasks import Recommendation, get_targets, get_task
 
 __all__ = [
     "FitsNodes", "FitsTexts", "FitsUsers", "FitsWithInput", "HasTrialLearner", "Learner", "LearnerFactory", "Predictor",
-    "TrainingNodes", "default_student", "is_learner_name", "make_learner", "student_of",
+    "TrainingNodes", "default_student", "is_learner_name", "make_learner", "require_learner",
+    "student_of",
 ]  # fmt: skip
 
 Predictor: TypeAlias = Callable[[Tensor], Tensor]
@@ -295,6 +296,22 @@ def default_student(train: Source, network: str | None = None) -> NetworkFactory
 def student_of(train: Source, problem: Problem) -> NetworkFactory:
     """Return what a run's set is measured with: the learner of the kind, or the run's network."""
     return make_learner(learner, train) if (learner := get_kind(train.input).learner) else problem.network
+
+
+def require_learner(names: Sequence[object], train: Source) -> None:
+    """Check that users are measured with learners.
+
+    Raises:
+        PotstillError: the data are users, and a name is that of a network.
+    """
+    kind = get_kind(train.input)
+    if kind.learner and not all(map(is_learner_name, names)):
+        task = get_task(train).name
+        others = [name for name in registry.names("learners") if task in registry.resolve("learners", name).tasks]
+        raise PotstillError(
+            f"networks do not train on {kind.noun} of {train.name}, whose targets are their inputs; choose a learner: "
+            f"{', '.join(others)}"
+        )
 
 
 def is_learner_name(name: object) -> bool:

@@ -34,7 +34,7 @@ from potstill.evaluation.byte_matched_baselines import (
 )
 from potstill.evaluation.candidate_trials import Length, count_operations
 from potstill.evaluation.distilled_training import check_stored_labels
-from potstill.evaluation.estimators import is_learner_name, make_learner
+from potstill.evaluation.estimators import is_learner_name, make_learner, require_learner
 from potstill.evaluation.fitting import check_compatible, learned_lr, network_from_metadata, same_content
 from potstill.evaluation.forecast import estimate_learner_seconds, estimate_seconds
 from potstill.evaluation.full_data_reference import RECIPE, FullReference
@@ -401,6 +401,7 @@ def _factories(
     by_kind = get_kind(train.input).learner
     default = by_kind or published or network_from_metadata(distilled) or default_network_name(train.input)
     names = networks or [default]
+    require_learner(names, train)
     return [
         make_learner(name, train) if isinstance(name, str) and is_learner_name(name)
         else factory_for(name, train)

@@ -64,6 +64,8 @@ __all__ = ["PARTS", "ResolvedRun", "resolve_run", "run_identity"]
 
 PARTS = ("network", "augment", "parametrization", "labels")
 """The fields of a method that name a part, and that have a keyword of their own."""
+_TRAINING = ("gradient", "trajectory", "performance", "decoupled")
+"""Families of methods that train networks, but for closed forms."""
 _ASSETS: Mapping[str, str] = {"networks": "trained networks", "experts": "expert trajectories"}
 """The assets that a user can provide, in words."""
 
@@ -271,6 +273,11 @@ def _check_suits(name: str, info: MethodInfo, method: Method[Any], train: Source
         raise PotstillError(
             f"method {name} does {' and '.join(info.tasks)}, but {train.name} is {task.name}; `potstill methods` says "
             "what each does"
+        )
+    if get_kind(train.input).learner and task.name not in info.tasks and info.family in _TRAINING:
+        raise PotstillError(
+            f"method {name} trains networks, which do not train on {get_kind(train.input).noun} of {train.name}; take "
+            "distill-cf, or a selection"
         )
     if is_ragged(task) and (info.soft_labels or label_mode(method) != "hard"):
         raise PotstillError(

@@ -8,14 +8,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from potstill.errors import PotstillError
 from potstill.tasks.metric import Metric
 
 __all__ = ["Recommendation"]
-
-_ORDERS = ("auto", "time", "random")
-_LEAST = 3
-"""Interactions of a user that training, validation and test take at least (infinite_ae_cf/preprocess.py)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +21,6 @@ class Recommendation:
     are 0 and take no bytes. Answers are what a learner recommends (n, 2·top + 1), int64: the numbers of ``top`` items,
     best first, without items that the user has met already; 1 for each that is held out, else 0; and how many are
     held out. `potstill.evaluation` makes them from a learner's scores.
-
-    Raises:
-        PotstillError: a setting out of its range.
     """
 
     name: ClassVar[str] = "recommendation"
@@ -57,17 +49,6 @@ class Recommendation:
     titles: tuple[str, ...] = ()
     """Titles of the items, where there is a column of them."""
 
-    def __post_init__(self) -> None:
-        if self.order not in _ORDERS:
-            raise PotstillError(f"recommendation: order must be auto, time or random, not {self.order!r}")
-        if not 0 < self.validation < 1:
-            raise PotstillError(f"recommendation: validation must lie between 0 and 1, not be {self.validation}")
-        if self.least < _LEAST:
-            raise PotstillError(
-                f"recommendation: least must be at least {_LEAST}, an interaction each to train, to choose and to "
-                f"test, not {self.least}"
-            )
-
     @property
     def outputs(self) -> int:
         return self.items
@@ -76,12 +57,9 @@ class Recommendation:
         """Refuse networks, whose targets would be their inputs.
 
         Raises:
-            PotstillError: always.
+            ValueError: always.
         """
-        raise PotstillError(
-            "networks do not train on rows of users here; choose a learner: ntk-autoencoder, item-ridge or "
-            "mult-autoencoder"
-        )
+        raise ValueError("networks do not train on rows of users; learners do")
 
     def predict(self, output: Tensor, /) -> Tensor:
         """Return scores of items as they are."""
@@ -117,13 +95,10 @@ class Recommendation:
             held_out: bool (n, d), items that count.
 
         Raises:
-            PotstillError: there are fewer items than are recommended.
+            ValueError: there are fewer items than are recommended.
         """
         if scores.shape[1] < self.top:
-            raise PotstillError(
-                f"recommendation: {self.top} items are recommended, but there are {scores.shape[1]} in all; give data "
-                "with more items"
-            )
+            raise ValueError(f"{self.top} items are recommended, but there are {scores.shape[1]} in all")
         free = torch.where(met, -torch.inf, scores.double())
         best = free.argsort(dim=1, descending=True, stable=True)[:, : self.top]
         counts = held_out.gather(1, best) & ~met.gather(1, best)
