@@ -1,6 +1,6 @@
 """Designs of experiments for a surrogate of a flow: which simulations to run, and which to keep.
 
-    python benchmarks/surrogate.py [--seeds 5] [--sizes 10,20,40]
+    python benchmarks/surrogate.py [--seeds 5] [--sizes 16,32,64]
     python benchmarks/surrogate.py --show
 
 Burgers' equation u_t + u u_x = ν u_xx on a ring, from u = a sin 2πx + b sin(4πx + φ), till t = 0.5. Inputs are
@@ -182,7 +182,7 @@ def show(result: Mapping[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--sizes", default="10,20,40")
+    parser.add_argument("--sizes", default="16,32,64")
     parser.add_argument("--out", type=Path, default=Path("results/surrogate.json"))
     parser.add_argument("--show", action="store_true", help="print the stored result")
     args = parser.parse_args()

@@ -13,6 +13,7 @@ from potstill.diagnostics import (
     calibration,
     early_stopped_teachers,
     influence,
+    likeness,
     nearest_real,
     sharpness,
 )
@@ -61,11 +62,16 @@ class _Part:
     conditions: Callable[[Bench, DiagnosticOptions], list[Condition]] = lambda bench, options: []
     needs_stopped_networks: bool = False
     """Needs early-stopped networks of real data."""
+    needs_trained_networks: bool = False
+    """Needs networks that are trained on all data as students are."""
     classes: bool = True
 
 
 PARTS: Mapping[str, _Part] = {
     "nearest": _Part(measure=lambda bench, options: nearest_real.find_nearest(bench), classes=False),
+    "likeness": _Part(
+        measure=lambda bench, options: likeness.measure_likeness(bench), needs_trained_networks=True, classes=False,
+    ),
     "labeller": _Part(
         measure=lambda bench, options: early_stopped_teachers.measure_readability(bench, options.stops),
         needs_stopped_networks=True,
@@ -130,6 +136,9 @@ def estimate_costs(bench: Bench, options: DiagnosticOptions) -> dict[str, dict[s
             networks, walked = early_stopped_teachers.count_networks(bench), True
             each = options.stops[-1] * step(early_stopped_teachers.BATCH) + len(options.stops) * answers
             seconds += networks * each
+        if part.needs_trained_networks:
+            networks += likeness.count_networks(bench)
+            seconds += likeness.count_networks(bench) * (updates * step(most) + answers)
         if name == "curvature":
             sizes = sharpness.count_samples(bench), len(bench.distilled)
             products = (sharpness.VECTORS + sharpness.PRODUCTS) * sum(map(step, sizes))

@@ -120,6 +120,28 @@ def _nearest(part: Mapping[str, Any]) -> list[Block]:
     return [text, Table("Items nearest to real samples", head, rows)]
 
 
+def _likeness(part: Mapping[str, Any]) -> list[Block]:
+    words = {
+        "frechet": "Fréchet distance (FID)", "kernel": "kernel distance (KID)", "precision": "precision",
+        "recall": "recall", "density": "density", "coverage": "coverage",
+    }  # fmt: skip
+    sides = [_of(part, "set"), _of(part, "random")]
+    rows = [[text, *(_plain(side.get(name)) for side in sides)] for name, text in words.items() if name in sides[0]]
+    if not rows:
+        return ["Likeness: it needs two items at least, and networks of real data that did not diverge."]
+    gap = to_estimate(part.get("difference"))
+    ends = "" if gap is None or gap.low is None or gap.high is None else f" [{gap.low:+.3g}, {gap.high:+.3g}]"
+    less = "" if gap is None else f" Kernel distance of the set less that of random samples: {gap.mean:+.3g}{ends}."
+    text = (
+        f"Likeness of {part.get('items')} items to {part.get('real')} samples of the {part.get('part')} part, in "
+        f"features of {part.get('networks')} networks of real data, beside as many random training samples: distances "
+        f"depend on the number of items.{less}"
+    )
+    text += " The set is a selection, so that it is as like as samples can be." if part.get("selected") else ""
+    caption = f"Likeness to real samples; balls reach {part.get('neighbours')} neighbours"
+    return [text, Table(caption, ["Metric", "The set", "As many real samples"], rows)]
+
+
 def _labeller(part: Mapping[str, Any]) -> list[Block]:
     text = (
         f"Networks of real data take {_share(part.get('agreement'))} of the items for what they are labelled, and "
@@ -213,6 +235,6 @@ def _influence(part: Mapping[str, Any]) -> list[Block]:
 
 
 _WRITERS: Mapping[str, Callable[[Mapping[str, Any]], list[Block]]] = {
-    "nearest": _nearest, "labeller": _labeller, "calibration": _calibration, "mixing": _mixing,
+    "nearest": _nearest, "likeness": _likeness, "labeller": _labeller, "calibration": _calibration, "mixing": _mixing,
     "agreement": _agreement, "curvature": _curvature, "influence": _influence,
 }  # fmt: skip

@@ -23,10 +23,11 @@ __all__ = ["Diagnose", "diagnosis_text", "estimate_text"]
 class Diagnose(ForceOption, JobOptions, DataCommand):
     """Diagnose a distilled set: what students learn from it besides their score.
 
-    Parts, cheap ones first: nearest (the nearest real sample of each item, and copies), labeller (if networks of real
-    data read the items), calibration, mixing (the set beside real samples), agreement (with networks of real data that
-    were stopped early), curvature of the loss, influence (students without each item). The time of each is printed
-    before it runs. Nothing is selected by the results.
+    Parts, cheap ones first: nearest (the nearest real sample of each item, and copies), likeness (FID, KID, precision,
+    recall and coverage beside random real samples), labeller (if networks of real data read the items), calibration,
+    mixing (the set beside real samples), agreement (with networks of real data that were stopped early), curvature of
+    the loss, influence (students without each item). The time of each is printed before it runs. Nothing is selected by
+    the results.
     """
 
     file: SetArgument
