@@ -41,18 +41,18 @@ def measure_likeness(bench: Bench) -> dict[str, Any]:
     """
     jobs = [(bench.job(_every(bench), n), n) for n in range(count_networks(bench))]
     results = [one for one in bench.run("networks of real data", partial(_of_network, bench), jobs) if one is not None]
-    found: dict[str, Any] = {
+    document: dict[str, Any] = {
         "items": len(bench.distilled), "real": len(bench.eval_source), "part": bench.eval_split,
         "neighbours": NEIGHBOURS, "networks": len(results), "selected": bench.distilled.is_selection,
     }  # fmt: skip
     for name in ("set", "random"):
         metrics = results[0][name] if results else {}
-        found[name] = {metric: summary([one[name][metric] for one in results]) for metric in metrics}
+        document[name] = {metric: summary([one[name][metric] for one in results]) for metric in metrics}
     of_set, of_random = (
         [one[name]["kernel"] for one in results if "kernel" in one[name]] for name in ("set", "random")
     )
-    found["difference"] = paired_difference(of_set, of_random) if of_set and of_random else None
-    return found
+    document["difference"] = paired_difference(of_set, of_random) if of_set and of_random else None
+    return document
 
 
 def _every(bench: Bench) -> TrainingData:

@@ -68,7 +68,7 @@ def kernel_distance(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Manifold:
-    """How two sets of features overlap."""
+    """Overlap of two sets of features."""
 
     precision: float
     """Share of the set within the ball of some real sample, in [0, 1]."""
@@ -94,10 +94,10 @@ def compare_manifolds(
     Raises:
         ValueError: there are not more rows than neighbours.
     """
-    of_items = k if k_items is None else k_items
-    if not 1 <= k < len(real) or not 1 <= of_items < len(items):
-        raise ValueError(f"{k} and {of_items} neighbours need more rows than {len(real)} and {len(items)}")
-    radius, own = _radius(real, k), _radius(items, of_items)
+    k_items = k if k_items is None else k_items
+    if not 1 <= k < len(real) or not 1 <= k_items < len(items):
+        raise ValueError(f"{k} and {k_items} neighbours need more rows than {len(real)} and {len(items)}")
+    radius, own = _radius(real, k), _radius(items, k_items)
     inside, reached, covered = [], [], []
     for rows in chunks(len(real), len(items)):
         gaps = pairwise_squared(real[rows], items)
