@@ -25,7 +25,9 @@ __all__ = [
     "used_by_others",
 ]
 
-CACHE_FOLDERS = ("decoders", "full", "native", "networks", "orders", "pictures", "records", "trajectories")
+CACHE_FOLDERS = (
+    "bases", "decoders", "full", "generators", "native", "networks", "orders", "pictures", "records", "trajectories",
+)  # fmt: skip
 """Subfolders of the cache."""
 TAG = "CACHEDIR.TAG"
 _TAG_TEXT = (

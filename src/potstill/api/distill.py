@@ -61,6 +61,7 @@ def distill(
     executor: Executor | str | None = None,
     networks: Any = None,
     experts: Any = None,
+    generator: Any = None,
     initial: Distilled | str | Path | None = None,
     log: LogOption = None,
     snapshots: str | Path | None = None,
@@ -135,6 +136,8 @@ def distill(
         experts: expert trajectories in place of those that the method would train: cached files, published replay
             buffers (``replay_buffer_0.pt``), folders of either, or values (`potstill.pretraining.Trajectory`). Default:
             trained here or taken from the cache.
+        generator: generator in place of the one that parametrization ``latents`` would train: a safetensors file, or
+            tensors by name (docs/guides/generators.md). Default: trained here or taken from the cache.
         initial: an earlier set, or its path, whose inputs the optimisation starts from. Its classes are matched by
             name. Of a class with more inputs than this set will have, the first are taken; inputs and classes that it
             lacks are initialized by the method. Notes count both. Default: none.
@@ -176,8 +179,8 @@ def distill(
         planned_bytes=planned_bytes, balance=balance, preset=preset, seed=seed,
         network=network, parametrization=parametrization, labels=labels, augment=augment, zca=zca,
         real_weights=real_weights, regularizer=regularizer, codec=codec,
-        device=device, scores=scores, networks=networks, experts=experts, initial=initial, class_shards=class_shards,
-        private=private, options=options,
+        device=device, scores=scores, networks=networks, experts=experts, generator=generator,
+        initial=initial, class_shards=class_shards, private=private, options=options,
     )  # fmt: skip
     limits = RunLimits(
         steps=steps, time_limit=time_limit, checkpoint_every=checkpoint_every,

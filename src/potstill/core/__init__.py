@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from potstill.core.problem import (
         Budget,
         ClassSeparable,
+        FixedSpace,
         Parametrization,
         Problem,
         RequiresAssets,
@@ -64,7 +65,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Asset", "AssetContext", "AssetJob", "Augmentation", "Batch", "Bounds", "Budget", "ClassSeparable",
-    "ClassShardable", "Codec", "ContextCodec", "DecodeContext", "Encoded", "Family", "GeometricAugmentation",
+    "ClassShardable", "Codec", "ContextCodec", "DecodeContext", "Encoded", "Family", "FixedSpace",
+    "GeometricAugmentation",
     "InputSpec", "Inputs", "Layered", "Method", "MethodInfo", "Metric", "Metrics", "Network", "NetworkFactory",
     "NetworkWeights", "NonNegativeInt", "Normalization", "Parametrization", "Payload", "PositiveFloat", "Preset",
     "Presets", "Problem", "Regularizer", "Release", "RequiresAssets", "Result", "SampleSum", "ScoringMethod",

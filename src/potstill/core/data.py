@@ -134,6 +134,8 @@ class DecodeContext:
     """Tensors of each asset that the decoder uses, by asset name, on the device of the values."""
     horizon: int = 0
     """Values of a series that follow each window and are its targets; 0: inputs are no windows to forecast from."""
+    normalization: "Normalization | None" = None
+    """Map from data units to model space, for a decoder that needs it; ``None``: inputs are in data units."""
 
     @property
     def shape(self) -> tuple[int, ...]:

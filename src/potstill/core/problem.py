@@ -10,11 +10,13 @@ from jaxtyping import Int
 from torch import Generator, Tensor
 
 from potstill.core.assets import Asset
-from potstill.core.data import DecodeContext, Normalization, Payload, Release, Source
+from potstill.core.data import DecodeContext, Normalization, Payload, Release, Source, Space
 from potstill.core.parts import Augmentation, Codec, NetworkFactory, Regularizer
 from potstill.tasks import Task, get_task
 
-__all__ = ["Budget", "ClassSeparable", "Parametrization", "Problem", "RequiresAssets", "TargetDecoder"]
+__all__ = [
+    "Budget", "ClassSeparable", "FixedSpace", "Parametrization", "Problem", "RequiresAssets", "TargetDecoder",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +151,19 @@ class TargetDecoder(Protocol):
         ...
 
 
+@runtime_checkable
+class FixedSpace(Protocol):
+    """`Parametrization` that decodes to one space, whatever the space of the engine that optimises it.
+
+    ``encode`` receives inputs of that space. For ``model``, ``decode`` has the normalization in its context.
+    """
+
+    @property
+    def decoded_space(self) -> Space:
+        """Space of the decoded inputs."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Problem:
     """Everything that a method receives: training data, budget and parts, on purpose without a test split."""
@@ -230,7 +245,10 @@ class Problem:
         device = self.train.device
         assets = {name: {n: t.to(device) for n, t in tensors.items()} for name, tensors in opened.items()}
         horizon = int(getattr(self.task, "horizon", 0))
-        return DecodeContext(input=self.train.input, classes=self.train.classes, assets=assets, horizon=horizon)
+        return DecodeContext(
+            input=self.train.input, classes=self.train.classes, assets=assets, horizon=horizon,
+            normalization=self.train.normalization,
+        )  # fmt: skip
 
     def decode(self, payload: Payload) -> Any:
         """Return the inputs of ``payload``, classes in label order, differentiable."""
@@ -245,6 +263,13 @@ class Problem:
             if isinstance(part, TargetDecoder) and isinstance(getattr(part, "inner", part), TargetDecoder)
             else None
         )
+
+    def payload_space(self, space: Space) -> Space:
+        """Return the space that payloads decode to, for an engine that would optimise in ``space``."""
+        inner = getattr(self.parametrization, "inner", self.parametrization)
+        if isinstance(inner, FixedSpace):
+            return inner.decoded_space
+        return space if self.target_decoder is None else "model"
 
     def decode_targets(self, payload: Payload) -> Tensor | None:
         """Return the targets that ``payload`` holds, differentiable; ``None``: it holds inputs alone."""

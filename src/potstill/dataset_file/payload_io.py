@@ -367,7 +367,7 @@ def decode_payload(
     decoded = []
     for prefix, part, items in parts:
         inner = {name.removeprefix(prefix): t for name, t in payload.items() if name.startswith(prefix)}
-        context = _context(spec, metadata, part, decoder, max_bytes)
+        context = _context(spec, metadata, part, decoder, max_bytes, normalization)
         decoded.append(_decode_part(inner, part, normalization, items, context))
     return decoded[0] if len(decoded) == 1 else concat(decoded)
 
@@ -407,12 +407,14 @@ def _decode_targets(
 
 def _context(
     spec: InputSpec, metadata: Mapping[str, Any], described: Mapping[str, Any], source: DecoderSource | None,
-    max_bytes: int,
+    max_bytes: int, normalization: Normalization | None = None,
 ) -> DecodeContext:  # fmt: skip
     """Return the context of one decoder, with the assets that its description names."""
     assets = load_decoders(described, source, max_bytes) if described.get("assets") else {}
     horizon = getattr(task_from_json(metadata), "horizon", 0)
-    return DecodeContext(input=spec, classes=tuple(metadata["classes"]), assets=assets, horizon=horizon)
+    return DecodeContext(
+        input=spec, classes=tuple(metadata["classes"]), assets=assets, horizon=horizon, normalization=normalization
+    )
 
 
 def _read_parametrization(described: Mapping[str, Any], spec: InputSpec) -> Parametrization:

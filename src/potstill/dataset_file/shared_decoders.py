@@ -20,13 +20,15 @@ from potstill.errors import PotstillError
 
 __all__ = [
     "DecoderSource", "MissingDecoder", "assets_to_json", "cache_decoder", "decoder_assets", "decoder_cache_path",
-    "decoder_parts", "hash_tensors", "load_decoders",
+    "decoder_parts", "hash_tensors", "load_decoders", "reader_tensors",
 ]  # fmt: skip
 
 DecoderSource: TypeAlias = str | Path | Mapping[str, str | Path | Payload]
 """Assets given by the caller: one file, or files and tensors by asset name."""
 
 _HASH = re.compile("[0-9a-f]{64}")
+_ENCODER = "encoder/"
+"""Prefix of an asset's tensors that only the start of a run needs: no reader has them, and no size counts them."""
 
 
 class MissingDecoder(PotstillError):
@@ -81,10 +83,16 @@ def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
 
 def assets_to_json(assets: Sequence[tuple[Asset, Payload]]) -> dict[str, Any]:
     """Return ``assets`` and ``bytes`` of the metadata's ``decoder``."""
+    assets = [(asset, reader_tensors(tensors)) for asset, tensors in assets]
     return {
         "assets": [{"name": a.name, "recipe": dict(a.recipe), "hash": hash_tensors(tensors)} for a, tensors in assets],
         "bytes": sum(_nbytes(tensors) for _, tensors in assets),
     }
+
+
+def reader_tensors(tensors: Payload) -> Payload:
+    """Return the tensors of an asset that a reader decodes by: all but those named ``encoder/…``."""
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(_ENCODER)}
 
 
 def _nbytes(tensors: Payload) -> int:
@@ -102,6 +110,7 @@ def cache_decoder(tensors: Payload) -> Path:
     Raises:
         PotstillError: it cannot be written.
     """
+    tensors = reader_tensors(tensors)
     path = decoder_cache_path(hash_tensors(tensors))
     if not path.exists():
         try:
@@ -147,7 +156,7 @@ def _load_asset(entry: Mapping[str, Any], source: str | Path | Payload | None, m
             f"it decodes by the asset {name!r} of hash {expected}, which is not here; put its file at "
             f"{decoder_cache_path(expected)}, or give it with load(path, decoder=FILE)"
         )
-    tensors = read_tensors(Path(path), max_bytes)[0] if isinstance(path, str | Path) else path
+    tensors = reader_tensors(read_tensors(Path(path), max_bytes)[0] if isinstance(path, str | Path) else path)
     if (actual := hash_tensors(tensors)) != expected:
         where = path if isinstance(path, str | Path) else "the given asset"
         raise PotstillError(

@@ -342,7 +342,7 @@ def with_placeholders(run: ResolvedRun) -> tuple[Problem, tuple[RequiredAsset, .
         recipe = dict(asset.recipe)
         if asset.name in provided:
             assets[asset.name] = asset.adopt(provided[asset.name], context)
-            count = len(assets[asset.name])
+            count = 1 if asset in problem.decoder_assets else len(assets[asset.name])
             required.append(RequiredAsset(name=asset.name, count=count, cached=count, recipe=recipe, provided=True))
             continue
         jobs = asset.jobs(context)

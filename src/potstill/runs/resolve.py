@@ -49,6 +49,7 @@ from potstill.nn.pretrained import is_backbone
 from potstill.parametrize._shared import ReducedResolution
 from potstill.parametrize.named_inputs import parse_parametrization, supports_input
 from potstill.parametrize.quantization_aware import QuantizationAware
+from potstill.pretraining.build import required_assets
 from potstill.runs.arguments import parse_preset
 from potstill.runs.bound_parametrization import bind_to_data, suits_rows, without_labels
 from potstill.runs.budget import allocate_budget, describe_proportions, quantization_aware, resolve_codec
@@ -66,7 +67,9 @@ PARTS = ("network", "augment", "parametrization", "labels")
 """The fields of a method that name a part, and that have a keyword of their own."""
 _TRAINING = ("gradient", "trajectory", "performance", "decoupled")
 """Families of methods that train networks, but for closed forms."""
-_ASSETS: Mapping[str, str] = {"networks": "trained networks", "experts": "expert trajectories"}
+_ASSETS: Mapping[str, str] = {
+    "networks": "trained networks", "experts": "expert trajectories", "generator": "generator",
+}  # fmt: skip
 """The assets that a user can provide, in words."""
 
 
@@ -388,9 +391,10 @@ def _check_provided_assets(run: ResolvedRun) -> None:
     """Check that the method asks for the assets that the user provides."""
     if not run.provided_assets:
         return
-    known = {asset.name for asset in run.method.assets(run.problem)}
+    known = {asset.name for asset in required_assets(run.method, run.problem)}
     if unused := [name for name in run.provided_assets if name not in known]:
-        raise PotstillError(f"{run.name} asks for no {_ASSETS[unused[0]]}, but some are given; leave {unused[0]} out")
+        some = "one is" if unused[0] == "generator" else "some are"
+        raise PotstillError(f"{run.name} asks for no {_ASSETS[unused[0]]}, but {some} given; leave {unused[0]} out")
 
 
 def _start_from(run: ResolvedRun, earlier: Distilled) -> ResolvedRun:

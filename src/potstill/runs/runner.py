@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -367,7 +367,8 @@ class _SetBuilder:
         inputs = real.stored(result.payload) if isinstance(real, MultiHot) else inputs
         payload, encoding = self._payload(result, decoded)
         if encoding.decoder is not None:
-            decoder = {**encoding.decoder, **_describe_assets(problem.parametrization, problem)}
+            provided = self.execution.run.provided_assets
+            decoder = {**encoding.decoder, **_describe_assets(problem.parametrization, problem, provided)}
             encoding = dataclasses.replace(encoding, decoder=decoder)
         labels = result.labels.detach().cpu()
         contents = Contents(
@@ -481,11 +482,15 @@ class _SetBuilder:
         return self._write(contents, exact if chosen is None else codecs[chosen.name], {"auto": said})
 
 
-def _describe_assets(part: Parametrization | Codec, problem: Problem) -> dict[str, Any]:
+def _describe_assets(part: Parametrization | Codec, problem: Problem, provided: Collection[str] = ()) -> dict[str, Any]:
     """Return the metadata of the assets that a part decodes by; empty where there are none."""
     if not isinstance(part, RequiresAssets) or not (wanted := part.assets(problem)):
         return {}
-    return assets_to_json([(asset, problem.assets[asset.name]) for asset in wanted])
+    described = assets_to_json([(asset, problem.assets[asset.name]) for asset in wanted])
+    described["assets"] = [
+        {**entry, "recipe": {}, "given": True} if entry["name"] in provided else entry for entry in described["assets"]
+    ]
+    return described
 
 
 def _refine_patches(codec: Patches, decoded: Tensor, space: Space, problem: Problem, seed: int) -> Encoded:
@@ -498,7 +503,9 @@ def _refine_patches(codec: Patches, decoded: Tensor, space: Space, problem: Prob
 
 
 def _asset_hash(asset: Any) -> Any:
-    """Return what decides the bits of a provided asset: the hash of experts, or of each network."""
+    """Return what decides the bits of a provided asset: the hash of experts, of a generator, or of each network."""
     if isinstance(asset, Trajectories):
         return asset.digest
+    if isinstance(asset, Mapping):
+        return hash_tensors(asset)
     return [hash_tensors({**t.parameters, **t.buffers}) for t in asset]

@@ -85,6 +85,8 @@ class RunSpec:
     """Trained networks in place of those that the method would train: values or paths."""
     experts: Any = None
     """Expert trajectories in place of those that the method would train: values, files or folders."""
+    generator: Any = None
+    """Generator in place of the one that parametrization ``latents`` would train: tensors by name, or a file."""
     initial: Distilled | str | Path | None = None
     """A distilled set, or its path, whose inputs the optimisation starts from, matched by class name."""
     class_shards: int | None = None
@@ -131,12 +133,13 @@ class RunSpec:
     @property
     def inputs(self) -> tuple[Any, ...]:
         """All values that can name a file which the run reads, so that it is never written over."""
-        return (self.data, self.method, self.network, self.scores, self.experts, self.networks, self.initial)
+        results = (self.scores, self.experts, self.networks, self.generator, self.initial)
+        return (self.data, self.method, self.network, *results)
 
     @property
     def provided_assets(self) -> dict[str, Any]:
         """Assets that are given in place of those that the method would make, by name."""
-        given = {"networks": self.networks, "experts": self.experts}
+        given = {"networks": self.networks, "experts": self.experts, "generator": self.generator}
         return {name: value for name, value in given.items() if value is not None}
 
 

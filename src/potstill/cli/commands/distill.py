@@ -30,8 +30,8 @@ __all__ = ["Distill", "RunOptions"]
 
 OF_ONE_METHOD = frozenset({
     "steps", "preset", "parametrization", "labels", "augment", "zca", "real_weights", "regularizer", "scores",
-    "networks", "initial", "init", "experts", "log", "snapshots", "class_shards", "checkpoint_every", "profile_steps",
-    "private",
+    "networks", "initial", "init", "experts", "generator", "log", "snapshots", "class_shards", "checkpoint_every",
+    "profile_steps", "private",
 })  # fmt: skip
 """Options that go with a named method, and not with ``auto``."""
 OF_AUTO = frozenset({"candidates", "validation", "students", "confirm", "student_steps", "baselines", "model_steps"})
@@ -83,6 +83,9 @@ class RunOptions(JobOptions, DataCommand):
     initial: Annotated[Path | None, optional("FILE")] = None
     """Start from the inputs of this distilled set; classes go by name, and what it lacks the method initializes. --init
     FILE.safetensors is the same."""
+    generator: Annotated[Path | None, optional("FILE")] = None
+    """Decode by this generator, instead of the one that --parametrization latents trains; its settings must be those
+    of the file."""
     zca: Annotated[str | None, optional("mtt|frepo|kip")] = None
     """Whiten the inputs first, as one of these papers does, and distil the whitened ones."""
     real_weights: Annotated[str | None, optional("NAME")] = None
@@ -103,7 +106,7 @@ class RunOptions(JobOptions, DataCommand):
             "method", "recipe", "network", "parametrization", "labels", "augment", "zca", "real_weights",
             "regularizer", "codec", "seed",
         ),
-        "Results of earlier runs": ("initial", "scores", "experts"),
+        "Results of earlier runs": ("initial", "scores", "experts", "generator"),
         "Logs and pictures": ("log", "snapshots"),
         "Privacy": ("private",),
         "Machine": ("class_shards",),
@@ -146,6 +149,7 @@ class RunOptions(JobOptions, DataCommand):
             "real_weights",
             "regularizer",
             "initial",
+            "generator",
             "device",
         )
         return {

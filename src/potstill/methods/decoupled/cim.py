@@ -102,7 +102,9 @@ class CIM(TeacherConfig, Method[CIMState]):
         members = self.teachers().load(problem)
         generators = class_generators(rng, problem.class_names)
         index = torch.cat([easiest_samples(problem, members, c, self.samples, g) for c, g in enumerate(generators)])
-        stored = problem.parametrization.encode(require_tensor(RealData.of(problem).raw(index)), problem, rng)
+        real = RealData.of(problem)
+        x = real.raw(index) if problem.payload_space("data") == "data" else real.batch(index).x
+        stored = problem.parametrization.encode(require_tensor(x), problem, rng)
         params = init_params({f"payload/{n}": t for n, t in stored.items()}, self.rules)
         return CIMState(params=params, index=index)
 
@@ -132,8 +134,10 @@ class CIM(TeacherConfig, Method[CIMState]):
     def result(self, problem: Problem, state: CIMState) -> Synthetic:
         payload = strip_prefix("payload/", state.params.value)
         with torch.no_grad():
-            x = problem.train.normalization.apply(problem.decode(payload))
-        return Synthetic(payload=payload, labels=self.labeller().labels(problem, x), space="data")
+            x = problem.decode(payload)
+        if (space := problem.payload_space("data")) == "data":
+            x = problem.train.normalization.apply(x)
+        return Synthetic(payload=payload, labels=self.labeller().labels(problem, x), space=space)
 
     def num_steps(self, problem: Problem) -> int:
         return self.iterations

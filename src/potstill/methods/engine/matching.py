@@ -112,7 +112,7 @@ class MatchingEngine:
 
     def _initial_samples(self, problem: Problem, rng: Generator, seed: int | None) -> tuple[Inputs, Tensor | None]:
         if problem.target_decoder is None:
-            return initial_samples(problem, self.initial, rng, self.space, seed)
+            return initial_samples(problem, self.initial, rng, problem.payload_space(self.space), seed)
         shape = (sum(problem.sizes), *problem.train.input.shape)  # it draws its stretches itself
         return torch.zeros(shape, device=problem.train.device), None
 
@@ -156,7 +156,7 @@ class MatchingEngine:
         extra = {n: t for n, t in values.items() if not n.startswith(("payload/", "labels/"))}
         return Synthetic(
             payload=strip_prefix("payload/", values), labels=_targets(problem, values),
-            space=self.space if problem.target_decoder is None else "model",
+            space=problem.payload_space(self.space),
             centred_labels=SCORES in values and has_classes(problem), extra_parameters=self.export_learned(extra),
         )  # fmt: skip
 
@@ -273,7 +273,7 @@ def learned_label_rows(problem: Problem, values: Mapping[str, Tensor]) -> Tensor
 
 def _normalize(problem: Problem, decoded: Inputs, space: Space) -> Inputs:
     normalization: Normalization = problem.train.normalization
-    return normalization.apply(decoded) if space == "data" and problem.target_decoder is None else decoded
+    return normalization.apply(decoded) if problem.payload_space(space) == "data" else decoded
 
 
 def apply_update(
