@@ -138,7 +138,7 @@ def test_the_loss_is_what_the_formula_says() -> None:
 def test_training_reconstructs_better_and_repeats_bit_for_bit() -> None:
     digits = potstill.load_data("digits").train
     x = torch.as_tensor(digits.raw(torch.arange(200)))
-    weights = FitAutoencoder(train=digits, dim=8, width=4, epochs=6, kl=0.3).compute()
+    weights = FitAutoencoder(train=digits, dim=8, width=8, epochs=8, kl=0.3).compute()
     decoded = decode_latents(encode_images(x, weights)[0], weights, 0, (1, 8, 8))
     assert float((decoded - x).square().mean()) < 0.7 * float((x - x.mean(0)).square().mean()), "than the mean picture"
     assert hash_tensors(fit()) == hash_tensors(fit())
