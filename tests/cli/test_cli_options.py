@@ -43,6 +43,7 @@ MAKING = (
         "--labels",
         "--augment",
         "--initial",
+        "--generator",
         "--zca",
         "--real-weights",
         "--regularizer",
