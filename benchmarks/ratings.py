@@ -161,15 +161,17 @@ def _path(data: str, row: str, seed: int, args: argparse.Namespace) -> Path:
     return Path(args.folder / f"{data}-{row.replace(', ', '-').replace(' ', '_')}-{seed}.json")
 
 
-def references(splits: Splits, data: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Return the metrics of all users and of popular items."""
+def references(
+    splits: Splits, data: str, args: argparse.Namespace, learners: tuple[str, ...] = LEARNERS
+) -> dict[str, Any]:
+    """Return the metrics of all users, by learners, and of popular items."""
     path = args.folder / f"{data}-all.json"
     if not path.exists():
         assert splits.test is not None
         everybody = splits.train.raw(torch.arange(len(splits.train)))
         popular = naive_scores(get_task(splits.test), splits.train, splits.test)[POPULAR]
         path.write_text(json.dumps({
-            "all": scores(splits, everybody, 0), "popular": {"nDCG@10": popular["score"], **popular["metrics"]},
+            "all": scores(splits, everybody, 0, learners), "popular": {"nDCG@10": popular["score"], **popular["metrics"]},
         }))  # fmt: skip
     return dict(json.loads(path.read_text()))
 
@@ -194,13 +196,13 @@ def choose(splits: Splits, args: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def block(data: str, splits: Splits, args: argparse.Namespace) -> dict[str, Any]:
-    """Return the rows that are there for every set."""
+    """Return the rows, each of the sets that are there."""
     rows, values = [], dict[str, dict[str, list[float]]]()
     for name in (*ROWS, AFTERWARDS, *IN_BYTES):
         paths = [_path(data, name, seed, args) for seed in range(args.seeds)]
-        if not all(path.exists() for path in paths):
+        cells = [json.loads(path.read_text()) for path in paths if path.exists()]
+        if not cells:
             continue
-        cells = [json.loads(path.read_text()) for path in paths]
         values[name] = {n: [c["scores"][n]["nDCG@10"] for c in cells] for n in LEARNERS}
         rows.append({
             "row": name,
@@ -209,16 +211,22 @@ def block(data: str, splits: Splits, args: argparse.Namespace) -> dict[str, Any]
                        for n in LEARNERS},
         })  # fmt: skip
     pairs = [
-        {"row": name, "other": other, "learner": n, "difference": paired_difference(values[name][n], values[other][n])}
+        {"row": name, "other": other, "learner": n, "difference": paired_difference(*_both(values, name, other, n))}
         for name, other in ((LISTS, "random"), (LISTS, REALS), (LISTS, "random, bytes of lists"),
                             (LISTS, "k-means, bytes of lists"), (REALS, "random, bytes of real numbers"))
-        if name in values and other in values for n in LEARNERS
+        if min(len(values.get(of, {}).get(LEARNERS[0], ())) for of in (name, other)) > 1 for n in LEARNERS
     ]  # fmt: skip
     task = get_task(splits.train)
     return {
         "data": data, "users": len(splits.train), "items": task.outputs, "notes": list(splits.notes),
         "hash": splits.train.content_hash, "rows": rows, "pairs": pairs, **references(splits, data, args),
     }  # fmt: skip
+
+
+def _both(values: Mapping[str, Any], name: str, other: str, learner: str) -> tuple[list[float], list[float]]:
+    """Return the scores of two rows by the seeds that both have."""
+    pairs = list(zip(values[name][learner], values[other][learner], strict=False))
+    return [a for a, _ in pairs], [b for _, b in pairs]
 
 
 def show(result: Mapping[str, Any]) -> None:
@@ -229,7 +237,9 @@ def show(result: Mapping[str, Any]) -> None:
         for row in part["rows"]:
             shown = "".join(f"{100 * row['scores'][n]['nDCG@10']['mean']:12.1f}" for n in LEARNERS)
             print(f"{row['row']:36}{row['items']:7.0f}{row['bytes']:9,.0f}{shown}")
-        print(f"{'all users':52}" + "".join(f"{100 * part['all'][n]['nDCG@10']:12.1f}" for n in LEARNERS))
+        held = part["all"]
+        whole = (f"{100 * held[n]['nDCG@10']:12.1f}" if n in held else f"{'':12}" for n in LEARNERS)
+        print(f"{'all users':52}" + "".join(whole))
         print(f"{'popular items':52}{100 * part['popular']['nDCG@10']:12.1f}")
 
 
