@@ -171,7 +171,8 @@ def references(
         everybody = splits.train.raw(torch.arange(len(splits.train)))
         popular = naive_scores(get_task(splits.test), splits.train, splits.test)[POPULAR]
         path.write_text(json.dumps({
-            "all": scores(splits, everybody, 0, learners), "popular": {"nDCG@10": popular["score"], **popular["metrics"]},
+            "all": scores(splits, everybody, 0, learners),
+            "popular": {"nDCG@10": popular["score"], **popular["metrics"]},
         }))  # fmt: skip
     return dict(json.loads(path.read_text()))
 
