@@ -120,8 +120,7 @@ class DistillCF(EngineMethod[MatchingState]):
     batch_real: int = 2000
     """Real users of a step, at most."""
     ridge: float = 0.3
-    """ρ, over the mean of the kernel's diagonal. Ours, by validation interactions (benchmarks/ratings.py); learners
-    choose their own."""
+    """ρ, over the mean of the kernel's diagonal. Ours; learners choose their own on validation interactions."""
     depth: int = 1
     """Hidden layers of the kernel's network (depth 1)."""
     init_from: Init = "real"
