@@ -151,6 +151,20 @@ def test_texts_are_read_by_the_encoder_of_the_data(tmp_path: Path) -> None:
     assert small.hard_labels.bincount().tolist() == [2, 2]
 
 
+def test_a_table_with_a_target_in_arrays(tmp_path: Path) -> None:
+    """The name of the table's label column is not asked of a file of arrays."""
+    rows = np.random.default_rng(0).normal(size=(40, 2))
+    lines = [f"{a:.4f},{b:.4f},{'hi' if a > 0 else 'lo'}" for a, b in rows]
+    (tmp_path / "corpus.csv").write_text("a,b,kind\n" + "\n".join(lines) + "\n")
+    (tmp_path / "target.csv").write_text("a,b,kind\n" + "\n".join(lines[:6]) + "\n")
+    data = potstill.load_data(tmp_path / "corpus.csv", label="kind")
+    by_table = potstill.distill(data, "less", items=4, target=str(tmp_path / "target.csv"), epochs=1, progress=None)
+    assert by_table.hard_labels.bincount().tolist() == [2, 2]
+    np.savez(tmp_path / "target.npz", x=rows[:6], y=np.where(rows[:6, 0] > 0, "hi", "lo"))
+    with pytest.raises(PotstillError, match="same columns"):
+        potstill.distill(data, "less", items=4, target=str(tmp_path / "target.npz"), epochs=1, progress=None)
+
+
 def test_bad_targets(tmp_path: Path) -> None:
     train = clusters()
     np.savez(tmp_path / "wide.npz", x=np.zeros((4, 7)), y=np.array(["a", "b"] * 2))

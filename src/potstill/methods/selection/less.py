@@ -18,6 +18,7 @@ Without it, the target is a random part of the data themselves.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -27,6 +28,7 @@ from torch import Tensor
 from potstill.core import MethodInfo, PositiveFloat, Presets, Problem, Source
 from potstill.data import TensorSource, load
 from potstill.data.real_data import RealData
+from potstill.data.table import TABLE_SUFFIXES
 from potstill.errors import PotstillError
 from potstill.functional.optim import adaptive_step, zeros
 from potstill.functional.target_influence import (
@@ -44,9 +46,8 @@ from potstill.rng import derive_seed, generator
 
 __all__ = ["LESS"]
 
-CHUNK = 256
-OWN_TARGET = 500
-"""Samples of a target that is a part of the data, at most a tenth of them."""
+CHUNK, OWN_TARGET = 256, 500
+"""Samples of a pass; and of a target that is a part of the data, at most a tenth of them."""
 
 
 class Checkpoint(NamedTuple):
@@ -173,7 +174,8 @@ class LESS(ScoreSelection):
             part = torch.randperm(len(train), generator=rng)[: max(1, min(OWN_TARGET, len(train) // 10))]
             tenth: Source = train.subset(part)
             return tenth
-        label = train.label_column[0] if getattr(train, "label_column", None) else None
+        is_table = Path(self.target).suffix.lower() in TABLE_SUFFIXES
+        label = train.label_column[0] if is_table and getattr(train, "label_column", None) else None
         size = tuple(train.input.shape[1:]) if train.input.kind == "image" else None
         task = None if train.classes else problem.task.name
         target = load(self.target, label=label, size=size, test_fraction=0, task=task, stream=False).train
