@@ -42,6 +42,10 @@ EXAMPLES = (
     "potstill use edge small.safetensors --data digits --to 80% --quick --seeds 2 --updates 200 --out device",
     "potstill use control CartPole-v1 --generations 20 --students 3 --episodes 2 --out cartpole",
     "potstill use augmentation digits --augment dsa --seeds 3 --updates 150 --lr 0.1 --network mlp-w64 --out augmented",
+    "potstill distill digits --targets representations:size=8,epochs=2,network=convnet-w16 --method krr-st --items 20 "
+    "--iterations 20 --network convnet-w16 --out vectors.safetensors",
+    "potstill use transfer vectors.safetensors --data digits --target mnist-5k --seeds 2 --steps 40 --tuning-steps 20 "
+    "--test-samples 300 --out transfer",
     "potstill audit small.safetensors --data digits --parts privacy",
     "potstill audit privacy small.safetensors --data digits --students 1 --updates 50 --out small.audit.json",
     "potstill audit robustness small.safetensors --data digits --network mlp-w32 --students 2 --out small.audit.json",

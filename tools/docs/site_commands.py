@@ -32,6 +32,7 @@ GUIDES: dict[str, tuple[str, ...]] = {
     "use edge": ("guides/edge.md",),
     "use control": ("guides/control.md",),
     "use augmentation": ("guides/augmentation.md",),
+    "use transfer": ("guides/representations.md",),
     "audit": ("guides/audit.md",),
     "audit privacy": ("guides/audit-privacy.md", "explanation/limitations.md"),
     "audit fairness": ("guides/fairness.md",),
@@ -115,6 +116,7 @@ MORE: dict[str, tuple[str, ...]] = {
 TRAINING = (
     "distill", "evaluate", "label", "score", "compare", "scaling", "diagnose", "active-learning", "use search",
     "use continual", "use federated", "use deletion", "use edge", "use control", "use augmentation",
+    "use transfer",
     "audit", "audit privacy", "audit fairness", "audit screening", "audit robustness", "audit poisoning",
     "audit provenance",
 )  # fmt: skip

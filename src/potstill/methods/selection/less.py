@@ -47,7 +47,7 @@ from potstill.rng import derive_seed, generator
 __all__ = ["LESS"]
 
 CHUNK, OWN_TARGET = 256, 500
-"""Samples of a pass; and of a target that is a part of the data, at most a tenth of them."""
+"""Samples of a pass; and of a target that is a part of the data (a tenth at most)."""
 
 
 class Checkpoint(NamedTuple):
