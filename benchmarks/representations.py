@@ -111,6 +111,7 @@ def show(result: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--sources", default="fashion-mnist,mnist-5k")
     parser.add_argument("--show", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -118,6 +119,8 @@ def main() -> None:
         data = {"fashion-mnist": small(fashion()), "mnist-5k": small(potstill.load_data("mnist-5k"))}
         pairs: dict[str, list[dict[str, Any]]] = {}
         for source, target in (("fashion-mnist", "mnist-5k"), ("mnist-5k", "fashion-mnist")):
+            if source not in args.sources.split(","):
+                continue
             for seed in range(args.repeats):
                 name, path = f"{source}, then {target}", FOLDER / f"{source}-{seed}.json"
                 if not path.exists():

@@ -28,6 +28,7 @@ SLOW = (
     "docs/guides/edge.md",
     "docs/guides/fairness.md",
     "docs/guides/provenance.md",
+    "docs/guides/representations.md",
     "docs/guides/search.md",
     "docs/guides/selection.md",
     "docs/guides/soft-labels.md",

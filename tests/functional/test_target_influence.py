@@ -13,6 +13,7 @@ from potstill.functional.target_influence import (
     flat_parameters,
     group_cosines,
     sample_gradients,
+    scores_in_turn,
 )
 from potstill.functional.train import copy_parameters, cross_entropy
 from potstill.rng import generator
@@ -58,6 +59,20 @@ def test_golden() -> None:
     found = group_cosines(rows, target, torch.tensor([0, 0, 1]))
     r = math.sqrt(0.5)
     torch.testing.assert_close(found, torch.tensor([[0.5, r], [0.0, 0.0], [0.0, 0.0]]), atol=1e-6, rtol=0)
+
+
+def test_groups_take_turns() -> None:
+    values = torch.rand(20, 3, generator=torch.Generator().manual_seed(5))
+    left, wanted = set(range(20)), list[set[int]]()
+    orders = [values[:, g].argsort(descending=True).tolist() for g in range(3)]
+    for rank in range(3):  # each round: the next of every group, whoever else has taken it before
+        taken = {order[rank] for order in orders} & left
+        left -= taken
+        wanted.append(taken)
+    got = scores_in_turn(values).argsort(descending=True).tolist()
+    for taken in wanted:
+        assert set(got[: len(taken)]) == taken
+        got = got[len(taken) :]
 
 
 def test_the_projection_keeps_inner_products_on_average() -> None:

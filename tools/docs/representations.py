@@ -42,8 +42,8 @@ def representations(root: Path) -> str:
     ]
     text = (
         f"Accuracy in percent with {held['labels']} labels for each class, on {held['test_samples']:,} test samples; "
-        f"in brackets the set minus that row, with 95% intervals. n = {held['seeds']}: each repeat has another set, other "
-        f"labels, another network and other real pictures. Pictures of {held['side']} × {held['side']}; "
+        f"in brackets the set minus that row, with 95% intervals. n = {held['seeds']}: each repeat has another set, "
+        f"other labels, another network and other real pictures. Pictures of {held['side']} × {held['side']}; "
         f"{held['items']} of the set; {held['steps']} updates of pre-training and {held['tuning_steps']} of "
         f"fine-tuning, convnet-w32. Teacher: `{held['teacher']}`. {held['machine']['processor']}, one thread. "
         "`benchmarks/representations.py`"

@@ -15,7 +15,9 @@ from torch.func import functional_call, grad, vmap
 
 from potstill.functional.train import Criterion
 
-__all__ = ["SignProjection", "adam_updates", "flat_parameters", "group_cosines", "sample_gradients"]
+__all__ = [
+    "SignProjection", "adam_updates", "flat_parameters", "group_cosines", "sample_gradients", "scores_in_turn",
+]  # fmt: skip
 
 _NUMBERS = 1 << 24
 """Gradient entries held at a time: 64 MiB in float32."""
@@ -111,3 +113,21 @@ def group_cosines(
     sums = unit.new_zeros(count, unit.shape[1]).index_add_(0, groups.to(unit.device), unit)
     sizes = torch.bincount(groups, minlength=count).to(unit)
     return F.normalize(rows, dim=1) @ (sums / sizes[:, None]).T
+
+
+def scores_in_turn(values: Float[Tensor, "n g"]) -> Float[Tensor, " n"]:
+    """Return scores whose largest ones are those that groups take in turn: each its best sample, then its next.
+
+    A sample that is the best of several groups counts for the first of them alone.
+
+    Args:
+        values: of each sample for each group; more is better.
+
+    Examples:
+        >>> import torch
+        >>> scores_in_turn(torch.tensor([[3.0, 0.0], [2.0, 1.0], [1.0, 2.0]])).argsort(descending=True).tolist()
+        [0, 2, 1]
+    """
+    ranks = values.argsort(dim=0, descending=True, stable=True).argsort(dim=0)  # a group's best sample has 0
+    best = ranks.min(1)
+    return -best.values.float() - best.indices / (values.shape[1] + 1)

@@ -39,8 +39,9 @@ class KRRST(KernelValues, EngineMethod[MatchingState]):
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Self-Supervised Dataset Distillation for Transfer Learning", paper="arXiv:2310.06511", year=2024,
         family="performance", kinds=("*",), multi_input=True, tasks=("classification", "regression"),
-        use_when="Take it for data without labels, whose targets are `representations`, to pre-train networks on.",
-        avoid_when="Avoid it where you have labels of the data that count: learn those.",
+        use_when="Take it for pictures without labels and a strong teacher of your own, to pre-train networks on.",
+        avoid_when="Avoid it with a small teacher: random real samples with its vectors were level, and pre-training "
+        "did not help.",
         related=("frepo", "rfad", "kip"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {

@@ -37,6 +37,7 @@ from potstill.functional.target_influence import (
     flat_parameters,
     group_cosines,
     sample_gradients,
+    scores_in_turn,
 )
 from potstill.functional.train import copy_parameters, gradients
 from potstill.methods.engine import require_tensor
@@ -72,12 +73,13 @@ class LESS(ScoreSelection):
         2024,
         tasks=("classification", "regression"),
         use_when="Take it where few samples show what counts, and the data hold much else.",
-        avoid_when="Avoid it where the data are what counts already: without a target it picks what most look like.",
+        avoid_when="Avoid it without a target; and try the nearest samples of each label first, which were level here.",
         related=("grad-match", "glister", "k-center"),
     )
 
     presets: ClassVar[Presets] = {
-        "quick": {"across": "turns", "pool": "global"}, "good": {"across": "turns", "pool": "global"},
+        "quick": {"across": "turns", "pool": "global", "warm_up": 1.0},
+        "good": {"across": "turns", "pool": "global", "warm_up": 1.0},
     }  # fmt: skip
 
     target: str = ""
@@ -106,11 +108,7 @@ class LESS(ScoreSelection):
 
     def columns(self, problem: Problem) -> Mapping[str, Tensor]:
         total = self.influence(problem)
-        if self.across == "max":
-            return {"less": total.max(1).values}
-        ranks = total.argsort(dim=0, descending=True, stable=True).argsort(dim=0)  # a group's best sample has 0
-        best = ranks.min(1)
-        return {"less": -best.values.float() - best.indices / (total.shape[1] + 1)}
+        return {"less": total.max(1).values if self.across == "max" else scores_in_turn(total)}
 
     def influence(self, problem: Problem) -> Float[Tensor, "n g"]:
         """Return the score of every sample for every group of the target."""
