@@ -38,6 +38,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "herding": {"method": "herding"},
     "k-center": {"method": "k-center"},
     "k-means": {"method": "k-means"},
+    "k-means, means (class partition)": {"method": "k-means", "keep": "centroid"},
     "dc (GCondX)": {"method": "dc"},
     "dm": {"method": "dm"},
     "kip, hard labels": {"method": "kip", "labels": "hard"},
