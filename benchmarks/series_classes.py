@@ -4,7 +4,7 @@
     python benchmarks/series_classes.py --data archive/aeon/datasets/data [--seeds 3]
     python benchmarks/series_classes.py --show
 
-The archive's own training and test parts; series of several lengths are resampled to the median. Every cell is a file
+The archive's own training and test parts. Every cell is a file
 under ``--folder``, from which an interrupted run goes on; the summary goes to ``results/series_classes.json``. A row
 has no more bytes than ``kip`` of the same items per class, as it is stored. Nothing is chosen on the test part:
 methods have their presets, learners their defaults, and ``real`` searches on held-out training series.
@@ -28,15 +28,11 @@ from potstill.core import Splits
 from potstill.dataset_file.text_io import charged_bytes
 from potstill.evaluation.statistics import paired_difference, summary
 
-SETS: dict[str, str | None] = {"ItalyPowerDemand": None, "BasicMotions": None, "GunPoint": None}
-"""Sets, and their representation: before any was measured."""
-ITEMS = (1, 5)
-"""Items per class of the learned sets."""
+SETS: dict[str, tuple[int, ...]] = {"ItalyPowerDemand": (1, 5), "BasicMotions": (1, 5), "GunPoint": (1,)}
+"""Sets, and items per class of the learned sets."""
 ROWS: dict[str, dict[str, Any]] = {
     "kip": {},
-    "frepo": {},
     "dm": {},
-    "dm, cosines": {"method": "dm", "parametrization": "frequency"},
     "best real series": {"method": "real"},
     "k-means": {"codec": "uint4"},
     "herding": {"codec": "uint4"},
@@ -144,11 +140,11 @@ def main() -> None:
     torch.set_num_threads(1)
     args.folder.mkdir(parents=True, exist_ok=True)
     parts = []
-    for name, representation in SETS.items():
-        splits = potstill.load_data(args.data / name, representation=representation)
+    for name, several in SETS.items():
+        splits = potstill.load_data(args.data / name)
         assert splits.test is not None
         every = full(name, splits, args)
-        for items in ITEMS:
+        for items in several:
             found: dict[str, list[Any]] = {row: [] for row in ROWS}
             for seed in range(args.seeds):
                 bytes_ = None
@@ -184,7 +180,7 @@ def summarize(found: Mapping[str, list[Any]], test: int) -> dict[str, Any]:
             "row": row, "learner": n,
             "difference": paired_difference([c["scores"][n] for c in found[row]], [c["scores"][n] for c in real]),
         }
-        for row in ("kip", "frepo", "dm") for n in LEARNERS
+        for row in ("kip", "dm") for n in LEARNERS
         if not any("reason" in c for c in (*found[row], *real))
     ]  # fmt: skip
     return {"rows": rows, "pairs": pairs}
