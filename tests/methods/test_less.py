@@ -10,9 +10,12 @@ import torch
 import potstill
 from potstill.core import Problem, Source
 from potstill.data import TensorSource
+from potstill.dataset_file.checkpoint import differences
 from potstill.errors import PotstillError
 from potstill.functional.train import cross_entropy
 from potstill.methods.selection.less import LESS
+from potstill.runs.resolve import resolve_run, run_identity
+from potstill.runs.spec import RunSpec
 from potstill.testing import check_method, toy_problem
 
 SHORT: dict[str, Any] = {"epochs": 2, "projection": 100_000, "network": "mlp-w8", "warm_up": 0.5, "batch": 8}
@@ -163,6 +166,22 @@ def test_a_table_with_a_target_in_arrays(tmp_path: Path) -> None:
     np.savez(tmp_path / "target.npz", x=rows[:6], y=np.where(rows[:6, 0] > 0, "hi", "lo"))
     with pytest.raises(PotstillError, match="same columns"):
         potstill.distill(data, "less", items=4, target=str(tmp_path / "target.npz"), epochs=1, progress=None)
+
+
+def test_an_edited_target_is_another_run(tmp_path: Path) -> None:
+    """The name of the file was all that a checkpoint knew of it."""
+    data = clusters()
+    splits = potstill.Splits(train=data, test=None)
+    path = written(tmp_path / "t.npz", data, torch.arange(0, 12))
+    spec = RunSpec(data=splits, method="less", options={**SHORT, "target": str(path)}, ipc=2)
+    first = run_identity(resolve_run(spec))
+    assert first == run_identity(resolve_run(spec))
+    written(path, data, torch.arange(3, 15))
+    second = run_identity(resolve_run(spec))
+    assert list(differences(first, second)) != []
+    assert {k: v for k, v in first.items() if k != "other_data"} == {
+        k: v for k, v in second.items() if k != "other_data"
+    }
 
 
 def test_bad_targets(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         MethodInfo,
         Preset,
         Presets,
+        ReadsOtherData,
         Result,
         ScoringMethod,
         Selection,
@@ -69,8 +70,8 @@ __all__ = [
     "GeometricAugmentation",
     "InputSpec", "Inputs", "Layered", "Method", "MethodInfo", "Metric", "Metrics", "Network", "NetworkFactory",
     "NetworkWeights", "NonNegativeInt", "Normalization", "Parametrization", "Payload", "PositiveFloat", "Preset",
-    "Presets", "Problem", "Regularizer", "Release", "RequiresAssets", "Result", "SampleSum", "ScoringMethod",
-    "Selection", "SeriesData", "Source", "Space", "Splits", "StepCost", "Synthetic", "TargetDecoder",
+    "Presets", "Problem", "ReadsOtherData", "Regularizer", "Release", "RequiresAssets", "Result", "SampleSum",
+    "ScoringMethod", "Selection", "SeriesData", "Source", "Space", "Splits", "StepCost", "Synthetic", "TargetDecoder",
     "TargetMovingAugmentation", "Task", "UnitFloat", "Whitening", "label_mode",
 ]  # fmt: skip
 

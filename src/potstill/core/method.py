@@ -19,6 +19,7 @@ __all__ = [
     "MethodInfo",
     "Preset",
     "Presets",
+    "ReadsOtherData",
     "Result",
     "ScoringMethod",
     "Selection",
@@ -222,6 +223,15 @@ class ScoringMethod(Protocol):
     def assets(self, problem: "Problem", /) -> "tuple[Asset, ...]": ...
     def columns(self, problem: "Problem", /) -> Mapping[str, Float[Tensor, " n"]]:
         """Return values of all samples by column name, none of them NaN; the first is the score."""
+        ...
+
+
+@runtime_checkable
+class ReadsOtherData(Protocol):
+    """`Method` that reads data beside those it distils, such as a target set: their content decides its bits, too."""
+
+    def other_data(self, problem: "Problem", /) -> Mapping[str, str]:
+        """Return the hash of the content by the field that names the data."""
         ...
 
 

@@ -28,6 +28,7 @@ from potstill.core import (
     NetworkFactory,
     Preset,
     Problem,
+    ReadsOtherData,
     ScoringMethod,
     Source,
     TargetDecoder,
@@ -209,6 +210,7 @@ def run_identity(run: ResolvedRun) -> dict[str, Any]:
     rounding = problem.parametrization
     network = problem.network.definition.constructor if isinstance(problem.network, CustomFactory) else problem.network
     reader = getattr(train, "reader", None)
+    other = run.method.other_data(problem) if isinstance(run.method, ReadsOtherData) else {}
     own_files = source_digests([run.method, network, train, reader, get_task(train), rounding, problem.augment])
     return {
         "method": run.name,
@@ -231,6 +233,7 @@ def run_identity(run: ResolvedRun) -> dict[str, Any]:
         ),
         **({} if run.initial is None else {"initial": dict(run.initial)}),
         **({"own_files": own_files} if own_files else {}),
+        **({"other_data": dict(other)} if other else {}),
     }
 
 

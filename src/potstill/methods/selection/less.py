@@ -19,7 +19,7 @@ Without it, the target is a random part of the data themselves.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -160,6 +160,9 @@ class LESS(ScoreSelection):
                 step += 1
             yield Checkpoint(params, first, second, {n: b.clone() for n, b in buffers.items()}, sum(rates) / len(rates))
 
+    def other_data(self, problem: Problem) -> Mapping[str, str]:
+        return {"target": self.target_source(problem).content_hash} if self.target else {}
+
     def target_source(self, problem: Problem) -> Source:
         """Return the target samples as the problem's networks see them, with its classes.
 
@@ -170,8 +173,7 @@ class LESS(ScoreSelection):
         if not self.target:
             rng = generator(derive_seed(0, "less"), "target")
             part = torch.randperm(len(train), generator=rng)[: max(1, min(OWN_TARGET, len(train) // 10))]
-            tenth: Source = train.subset(part)
-            return tenth
+            return cast("Source", train.subset(part))
         is_table = Path(self.target).suffix.lower() in TABLE_SUFFIXES
         label = train.label_column[0] if is_table and getattr(train, "label_column", None) else None
         size = tuple(train.input.shape[1:]) if train.input.kind == "image" else None
@@ -194,5 +196,4 @@ class LESS(ScoreSelection):
                 )
             numbers = torch.tensor([train.classes.index(name) for name in target.classes])
             target = replace(target, labels=numbers[target.labels], classes=train.classes)
-        on_device: Source = replace(target, normalization=train.normalization, task=train.task).to(train.device)
-        return on_device
+        return cast("Source", replace(target, normalization=train.normalization, task=train.task).to(train.device))
