@@ -23,7 +23,25 @@ NUMBER = r"[+-]?\d+\.\d+"
 CLAIMS = {
     "pictures": [r"this set +\d", r"random +\d", rf"This set .* the same bytes: {NUMBER} to {NUMBER} points"],
     "table": [r"column 'magnesium' is empty", r"\(15, 13\)", rf"random real rows lie {NUMBER} below the best"],
+    "medicine": [
+        r"random +\d+ patients, [89]\d\d bytes",
+        r"random +(\d+) of \1 are near copies",
+        rf"dm minus random patients: {NUMBER} points of sensitivity; near copies \d+",
+        rf"dm minus all data: {NUMBER} to {NUMBER} points",
+    ],
     "series": [r"forecasts that learn nothing: .*seasonal \(12\)", r"real windows win|the set wins|not told apart"],
+    "texts": [
+        r"kip +[\d,]+ bytes, and [\d,]+ of the vectors' encoder",
+        r"always the largest class \(arrays\)",
+        rf"kip, tfidf, minus random: {NUMBER} to {NUMBER} points: (the set wins|not told apart)",
+        rf"kip, linear-model, minus herding: {NUMBER} to {NUMBER} points: ",
+    ],
+    "graphs": [
+        r"Graph with \d+ nodes",
+        r"(?m)^linalg +.*lapack",
+        rf"sgc +minus random +{NUMBER} to {NUMBER} points: (the set wins|not told apart)",
+        rf"gcn +minus herding +{NUMBER} to {NUMBER} points: ",
+    ],
     "pairs": [
         rf"chance 0\.033, this set 0\.(?!0[0-3])\d+, random pairs of the same bytes {NUMBER}",
         "better|worse|not",
