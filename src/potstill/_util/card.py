@@ -23,6 +23,7 @@ __all__ = [
     "card_to_header",
     "metadata_text",
     "parse_card",
+    "shared_decoder_bytes",
     "size_without_encoder",
 ]
 
@@ -47,6 +48,17 @@ def size_without_encoder(sizes: Mapping[str, Any]) -> Any:
     if isinstance(total, int | float) and isinstance(encoder, int | float):
         return total - encoder
     return total
+
+
+def shared_decoder_bytes(metadata: Mapping[str, Any]) -> int:
+    """Return the bytes of the assets that a set decodes by and that its file lacks, such as a generator; each once."""
+    decoder, sizes = metadata.get("decoder"), dict[str, int]()
+    parts = decoder.get("parts") if isinstance(decoder, Mapping) else None
+    for described in (*(parts if isinstance(parts, list) else [decoder]), metadata.get("codec")):
+        size = described.get("bytes") if isinstance(described, Mapping) and described.get("assets") else None
+        if isinstance(described, Mapping) and isinstance(size, int) and size > 0:
+            sizes[json.dumps(described["assets"], sort_keys=True, default=str)] = size
+    return sum(sizes.values())
 
 
 def metadata_text(metadata: Mapping[str, Any]) -> str:

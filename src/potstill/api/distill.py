@@ -62,6 +62,7 @@ def distill(
     networks: Any = None,
     experts: Any = None,
     generator: Any = None,
+    count_decoder: bool = False,
     initial: Distilled | str | Path | None = None,
     log: LogOption = None,
     snapshots: str | Path | None = None,
@@ -138,6 +139,8 @@ def distill(
             trained here or taken from the cache.
         generator: generator in place of the one that parametrization ``latents`` would train: a safetensors file, or
             tensors by name (docs/guides/generators.md). Default: trained here or taken from the cache.
+        count_decoder: count what the set decodes by and its file lacks, such as a generator, against a budget in
+            bytes. Default: the budget is of the file.
         initial: an earlier set, or its path, whose inputs the optimisation starts from. Its classes are matched by
             name. Of a class with more inputs than this set will have, the first are taken; inputs and classes that it
             lacks are initialized by the method. Notes count both. Default: none.
@@ -180,6 +183,7 @@ def distill(
         network=network, parametrization=parametrization, labels=labels, augment=augment, zca=zca,
         real_weights=real_weights, regularizer=regularizer, codec=codec,
         device=device, scores=scores, networks=networks, experts=experts, generator=generator,
+        count_decoder=count_decoder,
         initial=initial, class_shards=class_shards, private=private, options=options,
     )  # fmt: skip
     limits = RunLimits(

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from potstill._util.progress import ProgressReporter
 from potstill.core import registry
@@ -39,6 +39,7 @@ def evaluate(
     robust_scores: bool = True,
     stored: str | Path | None = None,
     weights: bool = True,
+    decoder: Literal["counted", "shared"] = "counted",
     side_by_side: int | None = None,
     executor: Executor | str | None = None,
     device: str = "auto",
@@ -73,6 +74,8 @@ def evaluate(
         stored: file of a teacher's labels of this set, or of the teacher itself, as `potstill.label` writes it.
             Default: labels are computed here.
         weights: train with the set's weights where it has any; False: all samples count alike.
+        decoder: bytes of what the set decodes by and its file lacks, such as a generator: ``counted``, so that real
+            samples get as many more; or ``shared``, where readers have it already (docs/guides/generators.md).
         side_by_side: largest number of students trained as one network. Default: 32 on a GPU and 1 on a CPU.
         executor: where students and teachers are trained, as for `potstill.distill`. Default: as many processes as
             help.
@@ -124,6 +127,7 @@ def evaluate(
             robust_scores=robust_scores and not quick,
             stored=None if stored is None else open_labels(stored),
             weights=weights,
+            decoder=decoder,
             side_by_side=side_by_side,
             executor=resolve_executor(executor),
             progress=count_callback(progress, watcher),

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from potstill._util.card import shared_decoder_bytes
 from potstill._util.preset_words import describe_preset, recipe_name
 from potstill._util.privacy_words import describe_coverage, describe_privacy
 from potstill.core import Inputs
@@ -46,6 +47,7 @@ def inspect(distilled: Distilled | str | Path) -> dict[str, Any]:
         "per_class": dict(zip(classes, counts, strict=True)),
         "range": _value_range(small.inputs),
         "weights": None if small.weights is None else _weight_summary(small.weights),
+        "shared_decoder_bytes": shared_decoder_bytes(small.metadata),
         "tensors": {
             name: {
                 "shape": list(tensor.shape),
@@ -55,6 +57,16 @@ def inspect(distilled: Distilled | str | Path) -> dict[str, Any]:
             for name, tensor in small.tensors.items()
         },
     }
+
+
+def _decoder_lines(stored: int, shared: int) -> list[str]:
+    """Return the bytes with those of a decoder that the file lacks; nothing where there is none."""
+    if not shared:
+        return []
+    return [
+        f"decoder     {shared:,} bytes more of what it decodes by, which other sets may share: {stored + shared:,} in "
+        "all"
+    ]
 
 
 def _label_kind(small: Distilled) -> str:
@@ -189,6 +201,7 @@ def describe(summary: dict[str, Any]) -> str:
         + "".join(f", {part} {size[part]:,}" for part in ("weights", "captions") if part in size)
         + (f" (and a whitening of {_escape(size['whitening'])})" if "whitening" in size else "")
         + (f" (and an encoder of texts of {_escape(size['encoder'])})" if "encoder" in size else ""),
+        *_decoder_lines(size["total"], shared_decoder_bytes(metadata)),
         f"cost        {_escape(cost.get('steps'))} steps, {duration} on {_escape(cost.get('device'))}"
         if cost
         else "cost        not known",

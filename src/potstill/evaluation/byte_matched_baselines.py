@@ -9,12 +9,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from potstill._util.card import shared_decoder_bytes
 from potstill.codecs import (
     decode,
     encode_classes,
@@ -54,7 +55,7 @@ __all__ = [
     "CHEAP_OPERATIONS", "LABEL_FORMS", "MAX_CODED_BYTES", "MIN_DRAWS", "TRIAL_PASSES",
     "BaselineContext", "Order", "SoftLabelFn", "SoftLabels", "baseline_byte_budget", "baseline_order",
     "count_exact_bytes", "count_strata", "estimate_items", "holds", "make_item_matched", "max_items_per_class",
-    "min_bytes", "pack_samples", "proportional", "take", "trial_steps",
+    "min_bytes", "pack_samples", "proportional", "sizes_with_decoder", "take", "trial_steps",
 ]  # fmt: skip
 
 Encodings: TypeAlias = Mapping[str, Encoded]
@@ -110,6 +111,20 @@ def trial_steps(spec: InputSpec) -> int:
 def baseline_byte_budget(sizes: Mapping[str, int]) -> int:
     """Return the bytes of a set without its whitening and its encoder of texts, which are applied to both sides."""
     return charged_bytes(sizes)
+
+
+def sizes_with_decoder(metadata: Mapping[str, Any], decoder: str) -> dict[str, int]:
+    """Return the bytes of a set by part, with those of what it decodes by where they are counted.
+
+    Raises:
+        PotstillError: ``decoder`` is none of its values.
+    """
+    if decoder not in ("counted", "shared"):
+        raise PotstillError(f"`decoder=` must be counted or shared, not {decoder!r}")
+    sizes, shared = dict(metadata["bytes"]), shared_decoder_bytes(metadata)
+    if not shared or decoder == "shared":
+        return sizes
+    return sizes | {"shared_decoder": shared, "total": sizes["total"] + shared}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,10 +7,11 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from operator import call
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
+from potstill._util.card import shared_decoder_bytes
 from potstill._util.privacy_words import privacy_claim
 from potstill._util.progress import Callback, collect_results
 from potstill.augment.names import augmentation_name
@@ -30,6 +31,7 @@ from potstill.evaluation.byte_matched_baselines import (
     baseline_byte_budget,
     count_exact_bytes,
     estimate_items,
+    sizes_with_decoder,
     trial_steps,
 )
 from potstill.evaluation.candidate_trials import Length, count_operations
@@ -81,6 +83,7 @@ def evaluate(
     robust_scores: bool = True,
     stored: Labels | None = None,
     weights: bool = True,
+    decoder: Literal["counted", "shared"] = "counted",
     side_by_side: int | None = None,
     executor: Executor | None = None,
     progress: Callback | None = None,
@@ -104,6 +107,8 @@ def evaluate(
         stored: a teacher's labels of this set, for protocols in which a teacher labels: students of the set read them
             instead of asking it. Baselines ask it. Robust scores are then left out.
         weights: train with the set's weights, if any, divided by their mean. ``False``: all equal.
+        decoder: bytes of what the set decodes by and its file lacks, such as a generator: ``counted``: baselines get
+            them, too; ``shared``: readers have it, so baselines get those of the file alone.
         side_by_side: maximum number of students trained as one network, where their labels are the set's own; results
             are the same up to rounding. Default: 32 on a GPU, 1 on a CPU.
         executor: runs the students; results do not depend on it.
@@ -148,8 +153,9 @@ def evaluate(
         check_stored_labels(context.protocol, stored)
         stored.check(train.classes, hash_inputs(single_tensor(x, "a stored label")))
         robust_scores = False  # the file's views are those of one augmentation
+    sizes = sizes_with_decoder(distilled.metadata, decoder)
     baseline_context = BaselineContext(
-        train=train, byte_budget=baseline_byte_budget(distilled.metadata["bytes"]), make=context.make, seed=seed,
+        train=train, byte_budget=baseline_byte_budget(sizes), make=context.make, seed=seed,
         proportional=distilled.metadata.get("balance") == "natural" and len(set(train.labels.bincount().tolist())) > 1,
         quick=context.protocol.shortened, executor=context.executor,
         trial=Length(
@@ -191,7 +197,7 @@ def evaluate(
             "trains on all samples alike"
         )
     own_set = TrainingSet(
-        pairs=[(x, distilled.labels.to(train.device))], bytes=distilled.metadata["bytes"]["total"],
+        pairs=[(x, distilled.labels.to(train.device))], bytes=sizes["total"],
         stored_labels=stored, lr=learned_lr(distilled), weights=None if w is None else w.to(train.device),
         scores=None if distilled.scores is None else distilled.scores.to(train.device),
         texts=(distilled.captions,) if distilled.input.kind == "text" and distilled.captions else (),
@@ -210,7 +216,7 @@ def evaluate(
         baseline = None if random is None else measure(other, f"{other.make.name}: random", random[0])
         by_network[other.make.name] = _network_entry(other, result, baseline)
     results = _Results(
-        context=context, measurement=own, baselines=measured, best_real=best,
+        sizes=sizes, context=context, measurement=own, baselines=measured, best_real=best,
         proportional=baseline_context.proportional, reference=reference, left_out=failed | left_out | no_model,
         scores=scores, by_network=by_network, labeller=labeller, stored=stored, model=network, yardsticks=models,
     )  # fmt: skip
@@ -251,6 +257,8 @@ def normalize_like(source: Source, distilled: Distilled) -> Source:
 class _Results:
     """Everything that an evaluation measured."""
 
+    sizes: Mapping[str, int]
+    """Bytes of the set by part; ``shared_decoder`` is one where it is counted."""
     context: EvaluationContext
     measurement: Measurement
     baselines: Mapping[str, tuple[TrainingSet, Measurement]]
@@ -272,6 +280,7 @@ def _content(
 ) -> dict[str, Any]:
     """Return the scorecard's JSON."""
     context, own, card, test = r.context, r.measurement, distilled.metadata, splits.test
+    shared = shared_decoder_bytes(card)
     assert test is not None
     train, learner, metric = context.train, context.learner, context.task.metric
     summarized = context.summarize(own)
@@ -321,7 +330,8 @@ def _content(
         "difference": gaps,
         "full": None if r.reference is None else context.with_score(r.reference),
         "scores": dict(r.scores),
-        "bytes": dict(card["bytes"]) | _label_bytes(context, r.stored),
+        "bytes": dict(r.sizes) | _label_bytes(context, r.stored),
+        **({"shared_decoder": {"bytes": shared, "counted": "shared_decoder" in r.sizes}} if shared else {}),
         "cost": {"seconds": round(time.monotonic() - started, 3), "device": str(train.device)}
         | ({"side_by_side": side_by_side} if side_by_side > 1 else {}),
         **(

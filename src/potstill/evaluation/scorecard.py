@@ -212,6 +212,7 @@ class Scorecard:
             )
         if encoder := self.content["bytes"].get("encoder"):
             lines.append(f"bytes are without those of the encoder of texts ({encoder:,}), which real texts need, too")
+        lines += _describe_decoder(self.content.get("shared_decoder"))
         if "random-items" in held:
             lines.append("random-items is as many samples as this set has, whatever they weigh: what papers compare")
         lines += _best_real(self.content["baselines"].get(REAL))
@@ -286,3 +287,12 @@ class Scorecard:
             lines.append(f"{c['diverged']} students ended with weights that are not finite and count as chance")
         lines += judge_scorecard(c).lines()
         return "\n".join(one_line(line) for line in lines)
+
+
+def _describe_decoder(shared: Mapping[str, Any] | None) -> list[str]:
+    """Return a line on the bytes of what the set decodes by; nothing where its file has everything."""
+    if shared is None:
+        return []
+    if shared["counted"]:
+        return [f"bytes are with the {shared['bytes']:,} of what the set decodes by, as a reader may lack it"]
+    return [f"bytes are without the {shared['bytes']:,} of what the set decodes by: readers are said to have it"]

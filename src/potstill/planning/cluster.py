@@ -30,9 +30,9 @@ from potstill.nn import flops
 from potstill.planning.phases import MIN_STEP_SECONDS, ParallelWork, Phase, training_phase
 from potstill.planning.plan import with_placeholders
 from potstill.pretraining import required_assets
+from potstill.pretraining.build import asset_context
 from potstill.rng import generator
 from potstill.runs.resolve import ResolvedRun, resolve_run
-from potstill.runs.runner import asset_context
 from potstill.runs.spec import RunLimits, RunSpec
 from potstill.tasks import get_task
 

@@ -39,11 +39,11 @@ from potstill.planning.estimates import Estimates, ModelForecast, forecast_model
 from potstill.planning.set_bytes import count_bytes, stored_tensors
 from potstill.planning.step_timing import StepTiming, estimate_step_seconds, summarize_timing, time_steps
 from potstill.pretraining import estimate_time, required_assets
+from potstill.pretraining.build import asset_context, decoder_bytes
 from potstill.rng import generator
 from potstill.runs.arguments import parse_baselines, progress_context
 from potstill.runs.fill import resolve_for_plan
 from potstill.runs.resolve import ResolvedRun
-from potstill.runs.runner import asset_context
 from potstill.runs.spec import RunLimits, RunSpec
 
 __all__ = ["ModelForecast", "Passes", "Plan", "RequiredAsset", "StepTiming", "plan", "with_placeholders"]
@@ -140,6 +140,8 @@ class Plan:
     do not say what passes a network."""
     notes: tuple[str, ...]
     """Notes of the loader and of the method."""
+    shared_decoder_bytes: int = 0
+    """Bytes of what the set decodes by and its file lacks, such as a generator; they are no part of ``bytes``."""
     model: ModelForecast | None = None
     """Cost of a model of the same bytes, which `potstill.evaluate` measures; ``None``: not requested."""
 
@@ -261,6 +263,7 @@ def _summarize(
         method_steps=first_state.horizon, steps=steps, preset=run.preset, changed=run.changed,
         passes=first_state.passes, networks=networks, memory=memory, measured=measured, notes=run.notes,
         rough=None if rough is None or steps is None else rough * steps,
+        shared_decoder_bytes=decoder_bytes(run.problem),
     )  # fmt: skip
 
 

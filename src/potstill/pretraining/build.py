@@ -1,15 +1,37 @@
 """Assets: read from the cache or built, once for whoever needs them."""
 
+import dataclasses
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from potstill._util.progress import Callback
-from potstill.core import Asset, AssetContext, AssetJob, Augmentation, Method, NetworkFactory, Problem, Source
+from potstill.augment.names import named_augmentation
+from potstill.core import (
+    Asset,
+    AssetContext,
+    AssetJob,
+    Augmentation,
+    Budget,
+    Method,
+    NetworkFactory,
+    Problem,
+    Source,
+)
+from potstill.dataset_file.shared_decoders import hash_tensors, reader_tensors
 from potstill.errors import PotstillError, PotstillWarning
 from potstill.execution import Executor, choose_executor
+from potstill.pretraining.trajectory import Trajectories
 
-__all__ = ["build_assets", "required_assets"]
+__all__ = [
+    "asset_context", "build_assets", "check_provided_assets", "decoder_bytes", "hash_asset", "required_assets",
+    "without_decoder",
+]  # fmt: skip
+
+_ASSETS: Mapping[str, str] = {
+    "networks": "trained networks", "experts": "expert trajectories", "generator": "generator",
+}  # fmt: skip
+"""The assets that a user can provide, in words."""
 
 
 def required_assets(method: Method[Any], problem: Problem) -> tuple[Asset, ...]:
@@ -23,6 +45,58 @@ def required_assets(method: Method[Any], problem: Problem) -> tuple[Asset, ...]:
     if twice := [name for name in names if names.count(name) > 1]:
         raise PotstillError(f"each asset needs a name of its own, but {twice[0]!r} is requested twice; rename one")
     return wanted
+
+
+def check_provided_assets(name: str, method: Method[Any], problem: Problem, provided: Mapping[str, Any]) -> None:
+    """Check that the method, or what it stores, asks for the assets that the user provides.
+
+    Raises:
+        PotstillError: one is not asked for.
+    """
+    if not provided:
+        return
+    known = {asset.name for asset in required_assets(method, problem)}
+    if unused := [asset for asset in provided if asset not in known]:
+        some = "one is" if unused[0] == "generator" else "some are"
+        raise PotstillError(f"{name} asks for no {_ASSETS[unused[0]]}, but {some} given; leave {unused[0]} out")
+
+
+def asset_context(problem: Problem) -> AssetContext:
+    """Return what the jobs of assets are made from: data, network, augmentations by name."""
+    train = problem.train
+    return AssetContext(train=train, network=problem.network, augmentation=lambda name: named_augmentation(name, train))
+
+
+def decoder_bytes(problem: Problem) -> int:
+    """Return the bytes of the assets that a set of this problem decodes by, as a reader needs them."""
+    wanted = problem.decoder_assets
+    context = asset_context(problem)
+    tensors = [reader_tensors(asset.placeholder(asset.jobs(context))) for asset in wanted]
+    return sum(t.numel() * t.element_size() for each in tensors for t in each.values())
+
+
+def without_decoder(budget: Budget, problem: Problem) -> Budget:
+    """Return a budget in bytes without those of the assets that a set decodes by.
+
+    Raises:
+        PotstillError: they leave nothing.
+    """
+    shared = decoder_bytes(problem)
+    if shared >= budget.amount:
+        raise PotstillError(
+            f"the budget is {budget.amount:,} bytes, but what the set decodes by takes {shared:,} of them; raise it, "
+            "take a smaller decoder, or leave count_decoder out where the reader has it"
+        )
+    return dataclasses.replace(budget, amount=budget.amount - shared)
+
+
+def hash_asset(asset: Any) -> Any:
+    """Return what decides the bits of a provided asset: the hash of experts, of a generator, or of each network."""
+    if isinstance(asset, Trajectories):
+        return asset.digest
+    if isinstance(asset, Mapping):
+        return hash_tensors(asset)
+    return [hash_tensors({**t.parameters, **t.buffers}) for t in asset]
 
 
 def build_assets(

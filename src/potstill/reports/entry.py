@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Num
 
-from potstill._util.card import size_without_encoder
+from potstill._util.card import shared_decoder_bytes, size_without_encoder
 from potstill.reports.numbers import Estimate, to_estimate, to_number
 from potstill.reports.snapshots import Snapshots
 from potstill.tasks.metric import Metric
@@ -185,7 +185,13 @@ class Entry:
     def bytes(self) -> float | None:
         """Total stored bytes that training on the set needs, without an encoder of texts."""
         sizes = self.card_section("bytes"), self.scorecard_section("bytes")
-        return to_number(size_without_encoder(sizes[0])) or to_number(size_without_encoder(sizes[1]))
+        own = to_number(size_without_encoder(sizes[0])) or to_number(size_without_encoder(sizes[1]))
+        return own if own is None or not self.counts_decoder else own + shared_decoder_bytes(self.card)
+
+    @property
+    def counts_decoder(self) -> bool:
+        """True where the baselines' bytes have those of what the set decodes by, too."""
+        return self.scorecard_section("shared_decoder").get("counted") is True
 
     @property
     def codec(self) -> str | None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from potstill._util.card import shared_decoder_bytes
 from potstill._util.html import Html, join_html, tag
 from potstill._util.preset_words import describe_preset, recipe_name
 from potstill._util.privacy_words import describe_coverage, describe_privacy
@@ -27,6 +28,9 @@ def storage(entry: Entry) -> list[Html] | None:
         real, basis = _source_bytes(entry)
         rows = {_PARTS.get(key, key.capitalize()): to_number(size) for key, size in held.items() if key != "total"}
         rows["Total"] = total
+        if shared := shared_decoder_bytes(entry.card):
+            rows["What it decodes by, in a file of its own"] = float(shared)
+            rows["Total with what it decodes by"] = total + shared
         if entry.file_bytes is not None:
             rows["The file, with its metadata"] = float(entry.file_bytes)
         rows[f"All real data ({basis})"] = real
@@ -36,6 +40,8 @@ def storage(entry: Entry) -> list[Html] | None:
             if size is not None
         ]
         out.append(tag("p", "Everything that training on the set needs, as stored.", class_="soft"))
+        if shared:
+            out.append(note(_compared(entry, shared)))
         if real is not None:
             smaller = f"The set takes {100 * total / real:.3g}% of the bytes of the real data ({basis})."
             out += [tag("div", bar(total / real, is_own=True, height=12), class_="stack"), note(smaller)]
@@ -50,6 +56,19 @@ def storage(entry: Entry) -> list[Html] | None:
     if listing := _list(facts):
         out.append(listing)
     return out or None
+
+
+def _compared(entry: Entry, shared: int) -> str:
+    """Return whether real samples were given the bytes of the decoder, too."""
+    size = format_size(float(shared))
+    if not entry.scorecard_section("shared_decoder"):
+        return f"Other sets may share what it decodes by; a reader who lacks it needs {size} more."
+    if entry.counts_decoder:
+        return f"Real samples of the same bytes were given the {size} of what it decodes by, too."
+    return (
+        f"Real samples of the same bytes were given those of the set alone: readers are said to have the {size} of "
+        "what it decodes by."
+    )
 
 
 def _written(number: object, write: Callable[[float | None], str]) -> str:

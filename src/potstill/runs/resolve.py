@@ -50,7 +50,7 @@ from potstill.nn.pretrained import is_backbone
 from potstill.parametrize._shared import ReducedResolution
 from potstill.parametrize.named_inputs import parse_parametrization, supports_input
 from potstill.parametrize.quantization_aware import QuantizationAware
-from potstill.pretraining.build import required_assets
+from potstill.pretraining.build import check_provided_assets, without_decoder
 from potstill.runs.arguments import parse_preset
 from potstill.runs.bound_parametrization import bind_to_data, suits_rows, without_labels
 from potstill.runs.budget import allocate_budget, describe_proportions, quantization_aware, resolve_codec
@@ -68,10 +68,6 @@ PARTS = ("network", "augment", "parametrization", "labels")
 """The fields of a method that name a part, and that have a keyword of their own."""
 _TRAINING = ("gradient", "trajectory", "performance", "decoupled")
 """Families of methods that train networks, but for closed forms."""
-_ASSETS: Mapping[str, str] = {
-    "networks": "trained networks", "experts": "expert trajectories", "generator": "generator",
-}  # fmt: skip
-"""The assets that a user can provide, in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +106,8 @@ class ResolvedRun:
     """``method`` and ``hash`` of the earlier set that the run starts from."""
     max_bytes: int | None = None
     """Size budget in bytes; ``None``: the budget is a number of items."""
+    count_decoder: bool = False
+    """Bytes of shared decoders count against the size budget: ``max_bytes`` is without them."""
     planned_bytes: int | None = None
     """Bytes that its inputs are planned by, where these are not ``max_bytes``."""
     files: tuple[str, ...] = ()
@@ -169,6 +167,8 @@ def resolve_run(spec: RunSpec, limits: RunLimits | None = None) -> ResolvedRun:
         augment=named_augmentation(getattr(method, "augment", None) or "none", train),
         parametrization=decoder,
     )
+    if spec.count_decoder:
+        budget = without_decoder(budget, dataclasses.replace(problem, codec=codec))
     soft = info.soft_labels or label_mode(method) != "hard"
     scored_labels = label_mode(method) == "scores"
     planned = budget if spec.planned_bytes is None else dataclasses.replace(budget, amount=spec.planned_bytes)
@@ -194,9 +194,9 @@ def resolve_run(spec: RunSpec, limits: RunLimits | None = None) -> ResolvedRun:
         reading=splits.reading, adjustments=(*notes, *method_notes), preset=preset, changed=changed,
         balance=budget.balance_name, zca=spec.zca, real_weights=weighed, class_shards=spec.class_shards, scores=scores,
         provided_assets=spec.provided_assets, max_bytes=budget.amount if budget.unit == "bytes" else None,
-        planned_bytes=spec.planned_bytes, files=(*splits.files, *input_files(inputs)),
+        count_decoder=spec.count_decoder, planned_bytes=spec.planned_bytes, files=(*splits.files, *input_files(inputs)),
     )  # fmt: skip
-    _check_provided_assets(run)
+    check_provided_assets(name, method, problem, spec.provided_assets)
     if spec.class_shards is not None:
         check_shards(name, method, problem, spec.class_shards)
     if spec.initial is not None:
@@ -388,16 +388,6 @@ def _describe_omitted_augmentations(method: Method[Any], train: Source) -> tuple
     names = dict.fromkeys(str(value) for key, value in fields.items() if key.startswith("augment"))
     notes = (describe_dropped(name, load_augmentation(name, train), train) for name in names)
     return tuple(note for note in notes if note is not None)
-
-
-def _check_provided_assets(run: ResolvedRun) -> None:
-    """Check that the method asks for the assets that the user provides."""
-    if not run.provided_assets:
-        return
-    known = {asset.name for asset in required_assets(run.method, run.problem)}
-    if unused := [name for name in run.provided_assets if name not in known]:
-        some = "one is" if unused[0] == "generator" else "some are"
-        raise PotstillError(f"{run.name} asks for no {_ASSETS[unused[0]]}, but {some} given; leave {unused[0]} out")
 
 
 def _start_from(run: ResolvedRun, earlier: Distilled) -> ResolvedRun:

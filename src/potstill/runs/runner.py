@@ -15,11 +15,9 @@ from potstill._util.formatting import format_duration, format_estimate_words
 from potstill._util.preset_words import describe_preset
 from potstill._util.progress import Callback, ProgressReporter
 from potstill._util.time_limit import TimeLimit
-from potstill.augment.names import named_augmentation
 from potstill.codecs import Exact, Float, Uniform, decode, format_codec
 from potstill.codecs.patches import Patches
 from potstill.core import (
-    AssetContext,
     Codec,
     Encoded,
     Parametrization,
@@ -45,7 +43,8 @@ from potstill.parametrize.multi_hot import MultiHot
 from potstill.parametrize.nearest_text import NearestText
 from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.parametrize.rows import Rows
-from potstill.pretraining import Trajectories, build_assets, estimate_time, required_assets
+from potstill.pretraining import build_assets, estimate_time, required_assets
+from potstill.pretraining.build import asset_context, hash_asset
 from potstill.rng import derive_seed, generator
 from potstill.runs.arguments import advise_shorter_run
 from potstill.runs.budget import can_lose_inputs, coarsen_to_fit
@@ -59,7 +58,7 @@ from potstill.runs.resolve import ResolvedRun, run_identity
 from potstill.runs.snapshots import SnapshotRecorder
 from potstill.runs.spec import RunIO, RunLimits
 
-__all__ = ["asset_context", "execute"]
+__all__ = ["execute"]
 
 _BITS_TRIED = (8, 6, 5, 4, 3, 2)
 """Bits that codec ``auto`` tries, from many to few."""
@@ -100,12 +99,6 @@ def execute(
             "outcome": card["outcome"]["kind"],
         })  # fmt: skip
     return small
-
-
-def asset_context(problem: Problem) -> AssetContext:
-    """Return what the jobs of assets are made from: data, network, augmentations by name."""
-    train = problem.train
-    return AssetContext(train=train, network=problem.network, augmentation=lambda name: named_augmentation(name, train))
 
 
 def _settings(run: ResolvedRun) -> dict[str, Any]:
@@ -157,7 +150,7 @@ class _Execution:
         problem, preparation_seconds = self._prepare()
         spent = time.monotonic() - started if limit is None else limit.elapsed
         for name in run.provided_assets:
-            self.identity[name] = _asset_hash(problem.assets[name])
+            self.identity[name] = hash_asset(problem.assets[name])
         if run.provided_assets and (existing := self._existing(output)) is not None:
             return existing
         metadata = self._run_metadata()
@@ -369,6 +362,7 @@ class _SetBuilder:
         if encoding.decoder is not None:
             provided = self.execution.run.provided_assets
             decoder = {**encoding.decoder, **_describe_assets(problem.parametrization, problem, provided)}
+            decoder |= {"counted": True} if self.execution.run.count_decoder else {}
             encoding = dataclasses.replace(encoding, decoder=decoder)
         labels = result.labels.detach().cpu()
         contents = Contents(
@@ -500,12 +494,3 @@ def _refine_patches(codec: Patches, decoded: Tensor, space: Space, problem: Prob
     for parameter in network.parameters():
         parameter.requires_grad_(False)
     return codec.pack_refined(x, network.embed, generator(seed, "refine", "order"), steps=codec.refine)
-
-
-def _asset_hash(asset: Any) -> Any:
-    """Return what decides the bits of a provided asset: the hash of experts, of a generator, or of each network."""
-    if isinstance(asset, Trajectories):
-        return asset.digest
-    if isinstance(asset, Mapping):
-        return hash_tensors(asset)
-    return [hash_tensors({**t.parameters, **t.buffers}) for t in asset]

@@ -87,6 +87,8 @@ class RunSpec:
     """Expert trajectories in place of those that the method would train: values, files or folders."""
     generator: Any = None
     """Generator in place of the one that parametrization ``latents`` would train: tensors by name, or a file."""
+    count_decoder: bool = False
+    """Count what the set decodes by, such as a generator, against a budget in bytes."""
     initial: Distilled | str | Path | None = None
     """A distilled set, or its path, whose inputs the optimisation starts from, matched by class name."""
     class_shards: int | None = None
@@ -103,6 +105,8 @@ class RunSpec:
                 f"planned_bytes must be at least 1 and go with a budget in bytes, but it is {self.planned_bytes}"
                 f"{' without one' if self.bytes is None else ''}; leave it out"
             )
+        if self.count_decoder and self.bytes is None:
+            raise PotstillError("count_decoder goes with a budget in bytes, but there is none; leave it out")
         parse_real_weights(self.real_weights)
         parse_regularizer(self.regularizer)
         parse_private(self.private)

@@ -30,8 +30,8 @@ __all__ = ["Distill", "RunOptions"]
 
 OF_ONE_METHOD = frozenset({
     "steps", "preset", "parametrization", "labels", "augment", "zca", "real_weights", "regularizer", "scores",
-    "networks", "initial", "init", "experts", "generator", "log", "snapshots", "class_shards", "checkpoint_every",
-    "profile_steps", "private",
+    "networks", "initial", "init", "experts", "generator", "count_decoder", "log", "snapshots", "class_shards",
+    "checkpoint_every", "profile_steps", "private",
 })  # fmt: skip
 """Options that go with a named method, and not with ``auto``."""
 OF_AUTO = frozenset({"candidates", "validation", "students", "confirm", "student_steps", "baselines", "model_steps"})
@@ -58,6 +58,8 @@ class RunOptions(JobOptions, DataCommand):
     planned_bytes: Annotated[int | None, optional("N")] = None
     """Plan the inputs of a synthetic set by so many bytes, as if values were not entropy coded; what is then too large
     is stored coarser. (default: as many as fill --bytes, by short runs)"""
+    count_decoder: Flag = False
+    """Count what the set decodes by, such as a generator, against --bytes. (default: only what is in its file)"""
     balance: Annotated[Literal["natural", "equal"] | None, optional("natural|equal")] = None
     """Share --items and --bytes in proportion to the classes' samples, or equally. (default: natural; with --ipc
     equal)"""
@@ -100,7 +102,7 @@ class RunOptions(JobOptions, DataCommand):
 
     options_of: ClassVar[Literal["method", "protocol"] | None] = "method"
     option_groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "Size": ("ipc", "items", "bytes", "planned_bytes", "balance"),
+        "Size": ("ipc", "items", "bytes", "planned_bytes", "count_decoder", "balance"),
         "Steps and time": ("preset", "steps", "time_limit", "profile_steps", "checkpoint_every"),
         "Method and its parts": (
             "method", "recipe", "network", "parametrization", "labels", "augment", "zca", "real_weights",
@@ -150,6 +152,7 @@ class RunOptions(JobOptions, DataCommand):
             "regularizer",
             "initial",
             "generator",
+            "count_decoder",
             "device",
         )
         return {

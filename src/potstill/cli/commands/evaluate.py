@@ -72,6 +72,9 @@ class Evaluate(ForceOption, JobOptions, DataCommand):
     """Ignore the samples' weights, if the set has any."""
     stored: Annotated[Path | None, optional("LABELS.safetensors")] = None
     """A teacher's soft labels of this set, as `potstill label` writes them."""
+    decoder: Annotated[Literal["counted", "shared"], arg(metavar="counted|shared")] = "counted"
+    """Bytes of what the set decodes by and its file lacks, such as a generator. counted: the baselines get as many
+    more. shared: readers have it already."""
     side_by_side: Annotated[int | None, optional("S")] = None
     """Number of students to train as one network (else 32 on a GPU, 1 on a CPU)."""
     out: Annotated[Path | None, optional("scorecard.json")] = None
@@ -83,7 +86,7 @@ class Evaluate(ForceOption, JobOptions, DataCommand):
         "device",
     )  # fmt: skip
     option_groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "Protocol": ("baselines", "no_robust_scores", "no_weights", "stored"),
+        "Protocol": ("baselines", "no_robust_scores", "no_weights", "stored", "decoder"),
         "Machine": ("side_by_side",),
     }
     examples: ClassVar[tuple[str, ...]] = (

@@ -129,7 +129,7 @@ def plan_blocks(plan: "PlanResult", time_limit: float | None, details: bool = Fa
         f"{plan.method} over {plan.parametrization} in {plan.network}; labels {plan.labels}, augmentation "
         f"{plan.augment}, on {plan.device}",
         f"real data: {count_inputs(plan.samples, plan.kind, plan.shape)}{classes}",
-        f"the set: {made}{per_class if plan.classes else ''}; {_stored(plan)} ({_parts(plan.bytes)})",
+        f"the set: {made}{per_class if plan.classes else ''}; {_stored(plan)} ({_parts(plan.bytes)})" + _shared(plan),
         _steps(plan, time_limit),
         *_networks(plan),
     ]
@@ -159,6 +159,14 @@ def _stored(plan: "PlanResult") -> str:
     if plan.codec == "auto":
         return f"at most about {total:,} bytes, as how many bits a value needs is found when it is there"
     return f"{total:,} bytes stored as {plan.codec}"
+
+
+def _shared(plan: "PlanResult") -> str:
+    """Return the bytes with those of a decoder that the file lacks."""
+    if not plan.shared_decoder_bytes:
+        return ""
+    in_all = plan.bytes["total"] + plan.shared_decoder_bytes
+    return f"; {plan.shared_decoder_bytes:,} more of what it decodes by, in a file of its own: {in_all:,} in all"
 
 
 def _parts(size: Mapping[str, int]) -> str:
@@ -220,7 +228,11 @@ def _steps(plan: "PlanResult", time_limit: float | None) -> str:
 
 def _networks(plan: "PlanResult") -> list[str]:
     return [
-        f"before the first step: none of the {n.name} is trained ({n.count:,} given)"
+        (
+            f"before the first step: no {n.name} is trained (one is given)"
+            if n.name == "generator"
+            else f"before the first step: none of the {n.name} is trained ({n.count:,} given)"
+        )
         if n.provided
         else f"before the first step: {plural(n.count, 'network')} trained on the real data "
         f"({n.cached:,} of them in the cache already)"
