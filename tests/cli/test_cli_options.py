@@ -44,6 +44,7 @@ MAKING = (
         "--augment",
         "--initial",
         "--generator",
+        "--count-decoder",
         "--zca",
         "--real-weights",
         "--regularizer",
@@ -63,6 +64,7 @@ OPTIONS = {
     | COMMON
     | READING
     | {"FILE", "--data", "--protocol", "--network", "--seeds", "--seed", "--no-baselines", "--no-full", "--baselines"}
+    | {"--decoder"}
     | {
         "--no-robust-scores",
         "--no-weights",

@@ -154,9 +154,9 @@ def test_training_that_does_not_stay_finite_is_refused() -> None:
 
 
 @pytest.mark.parametrize("layer", [0, 1, 2])
-@pytest.mark.parametrize("start", ["real", "prior"])
-def test_the_parametrization_keeps_the_contract(layer: int, start: str) -> None:
-    check_parametrization(lambda: Latents(dim=4, width=3, epochs=1, layer=layer, start=start))
+@pytest.mark.parametrize("init", ["real", "noise"])
+def test_the_parametrization_keeps_the_contract(layer: int, init: str) -> None:
+    check_parametrization(lambda: Latents(dim=4, width=3, epochs=1, layer=layer, init=init))
 
 
 @pytest.mark.parametrize("layer", [0, 1, 2])
@@ -310,8 +310,8 @@ def test_a_given_generator_takes_the_place_of_a_trained_one(cache: Path, tmp_pat
     assert torch.equal(made(generator=weights).inputs, small.inputs)
     assert small.metadata["run_digest"] != made().metadata["run_digest"]
     bare = reader_tensors(weights)
-    assert len(made(generator=bare, parametrization=f"{SMALL},start=prior")) == 100
-    with pytest.raises(PotstillError, match="has no encoder; start from draws with start=prior"):
+    assert len(made(generator=bare, parametrization=f"{SMALL},init=noise")) == 100
+    with pytest.raises(PotstillError, match="has no encoder; start from draws with init=noise"):
         made(generator=bare)
     with pytest.raises(PotstillError, match="dm asks for no generator, but one is given; leave generator out"):
         made(generator=path, parametrization="pixels")
@@ -349,7 +349,7 @@ def test_a_pickle_is_refused(tmp_path: Path) -> None:
     ("settings", "words"),
     [
         ("dim=0", "dim and width must be at least 1"), ("layer=3", "layer must be 0, 1 or 2, not 3"),
-        ("start=zero", "start must be real or prior, not 'zero'"), ("kl=-1", "at least 0"),
+        ("init=zero", "init must be real or noise, not 'zero'"), ("kl=-1", "at least 0"),
         ("dim=101", "one picture has 101 numbers, but the budget leaves 100 to a class; raise it or lower dim"),
     ],
 )  # fmt: skip

@@ -60,8 +60,8 @@ class Latents:
     """Epochs that the generator is trained for, at least 0; 0: an untrained one, as GLaD's control."""
     kl: float = 0.3
     """Weight of the Kullback-Leibler term in its training, at least 0. Ours."""
-    start: str = "real"
-    """``real``: latents of the initial samples; ``prior``: draws from N(0, 1)."""
+    init: str = "real"
+    """``real``: latents of the initial samples; ``noise``: draws from N(0, 1)."""
     inversion: int = 0
     """Updates by which initial latents are fitted to the initial samples, after the encoder; 0: none."""
     seed: int = 0
@@ -75,8 +75,8 @@ class Latents:
             )
         if not 0 <= self.layer <= LAYERS:
             raise PotstillError(f"latents: layer must be 0, 1 or 2, not {self.layer}")
-        if self.start not in ("real", "prior"):
-            raise PotstillError(f"latents: start must be real or prior, not {self.start!r}")
+        if self.init not in ("real", "noise"):
+            raise PotstillError(f"latents: init must be real or noise, not {self.init!r}")
 
     @property
     def bounded(self) -> bool:
@@ -115,10 +115,10 @@ class Latents:
         weights = {n: t.to(x) for n, t in _generator(problem.context).items()}
         shape = problem.train.input.shape
         with torch.no_grad():
-            if self.start == "prior":
+            if self.init == "noise":
                 z = torch.randn(len(x), self.dim, generator=rng).to(x)
             elif "encoder/1/weight" not in weights:
-                raise PotstillError("the generator that was given has no encoder; start from draws with start=prior")
+                raise PotstillError("the generator that was given has no encoder; start from draws with init=noise")
             else:
                 pictures = problem.train.normalization.invert(x).clamp(0, 1)
                 z = torch.cat([encode_images(part, weights)[0] for part in torch.split(pictures, _CHUNK)])
