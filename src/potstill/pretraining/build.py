@@ -51,7 +51,7 @@ def check_provided_assets(name: str, method: Method[Any], problem: Problem, prov
     """Check that the method, or what it stores, asks for the assets that the user provides.
 
     Raises:
-        PotstillError: one is not asked for.
+        PotstillError: there is no use for one.
     """
     if not provided:
         return
