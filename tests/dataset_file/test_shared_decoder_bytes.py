@@ -13,6 +13,7 @@ from potstill.cli.commands.plan import plan_blocks
 from potstill.core import Splits
 from potstill.dataset_file.inspect import describe
 from potstill.errors import PotstillError
+from potstill.exporters.hugging_face import to_hf
 from potstill.planning.plan import plan
 from potstill.reports.entry import Entry
 from potstill.reports.provenance import storage
@@ -61,7 +62,7 @@ def test_real_samples_get_the_bytes_of_a_decoder_unless_readers_have_it() -> Non
         measured(small, decoder="theirs")
 
 
-def test_a_plan_and_a_look_inside_print_both_totals() -> None:
+def test_a_plan_a_look_inside_and_a_card_print_both_totals(tmp_path: Path) -> None:
     said, small = plan(DATA, "dm", ipc=1, profile_steps=0, **SMALL), made()
     assert (said.shared_decoder_bytes, said.to_dict()["shared_decoder_bytes"]) == (DECODER, DECODER)
     text = "\n".join(map(str, plan_blocks(said, None)))
@@ -74,6 +75,8 @@ def test_a_plan_and_a_look_inside_print_both_totals() -> None:
         describe(summary)
     )
     assert plan(DATA, "dm", ipc=1, profile_steps=0).shared_decoder_bytes == 0
+    page = (to_hf(small, tmp_path / "hub") / "README.md").read_text()
+    assert f"{DECODER:,} bytes more, in a file of its own that other sets may share" in page
 
 
 def test_a_budget_counts_it_where_told_to() -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from potstill._util.card import shared_decoder_bytes
 from potstill._util.html import plain_line
 from potstill._util.optional import import_optional
 from potstill._util.outputs import history_path
@@ -226,6 +227,8 @@ def _facts(distilled: Distilled) -> Iterable[tuple[str, str]]:
     size = card["bytes"]
     parts = ", ".join(f"{name} {size[name]:,}" for name in ("inputs", "labels", "decoder") if size.get(name))
     yield "Bytes", f"{size['total']:,} ({parts}), as {_code(stored.get('name', 'float32'))}"
+    if shared := shared_decoder_bytes(card):
+        yield "Decoder", f"{shared:,} bytes more, in a file of its own that other sets may share"
     yield "Values", _escape(card.get("space", card["input"].get("units", "")))
     learned = card["training"].get("learned_lr")
     if learned is not None:
