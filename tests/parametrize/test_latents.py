@@ -270,6 +270,14 @@ def test_every_family_optimises_latents_in_the_right_units(method: str) -> None:
     torch.testing.assert_close(small.inputs, in_data_units(small, fit()), atol=1e-5, rtol=0)
 
 
+def test_whitened_pictures_are_decoded_in_their_units_and_one_that_cannot_be_undone_is_refused() -> None:
+    small = made(zca="mtt", steps=1)
+    torch.testing.assert_close(small.inputs, in_data_units(small, fit()), atol=1e-3, rtol=0)
+    assert len(made(zca="kip", steps=1, parametrization=f"{SMALL},init=noise")) == 100
+    with pytest.raises(PotstillError, match=r"gives each unit norm cannot be undone; .*init=noise"):
+        made(zca="kip")
+
+
 def test_the_start_is_the_encoding_of_real_samples() -> None:
     small = made(steps=0)
     x = SOURCE.raw(torch.arange(len(SOURCE)))

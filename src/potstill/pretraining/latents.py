@@ -110,7 +110,7 @@ class Latents:
         """Return the encoder's means of pictures in model space, or draws from the prior.
 
         Raises:
-            PotstillError: the generator that was given has no encoder.
+            PotstillError: the generator that was given has no encoder, or the whitening cannot be undone.
         """
         weights = {n: t.to(x) for n, t in _generator(problem.context).items()}
         shape = problem.train.input.shape
@@ -119,6 +119,11 @@ class Latents:
                 z = torch.randn(len(x), self.dim, generator=rng).to(x)
             elif "encoder/1/weight" not in weights:
                 raise PotstillError("the generator that was given has no encoder; start from draws with init=noise")
+            elif (whitening := problem.train.normalization.whitening) is not None and whitening.unit_norm:
+                raise PotstillError(
+                    "latents start from pictures, but whitening that gives each unit norm cannot be undone; take "
+                    '`zca="mtt"`, or start from draws with init=noise'
+                )
             else:
                 pictures = problem.train.normalization.invert(x).clamp(0, 1)
                 z = torch.cat([encode_images(part, weights)[0] for part in torch.split(pictures, _CHUNK)])
