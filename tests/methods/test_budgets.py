@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import potstill
@@ -35,6 +36,16 @@ def test_a_small_budget_still_holds_what_is_small() -> None:
         potstill.distill(DATA, "dm", bytes=amount, **QUICK)
     with pytest.raises(PotstillError, match="must keep at least one item"):
         potstill.distill(DATA, "random", bytes=amount)
+
+
+def test_real_samples_whose_values_are_larger_than_the_budget_are_counted_as_coded() -> None:
+    """A user is a row of 600 bits, so 75 bytes, and less than 15 as a coded stream."""
+    frame = pd.DataFrame({"user": [n // 6 for n in range(600)], "item": [37 * n % 600 for n in range(600)]})
+    small = potstill.distill(potstill.load_data(frame, kind="ratings"), "random", bytes=70)
+    assert len(small) >= 3
+    assert 40 < small.metadata["bytes"]["total"] <= 70
+    with pytest.raises(PotstillError, match="must keep at least one item, but 3 bytes keep 0 in all"):
+        potstill.distill(potstill.load_data(frame, kind="ratings"), "random", bytes=3)
 
 
 def test_the_bytes_that_a_refused_budget_should_have_are_enough() -> None:

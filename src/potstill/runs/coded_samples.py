@@ -20,6 +20,8 @@ __all__ = ["count_coded_samples", "estimate_coded_share", "largest_class", "writ
 _MOST_VALUES = 1 << 22
 """Values that are coded to find the size of more."""
 _ROUNDS = 6
+_FIRST = 8
+"""Samples that are coded first where not one fits without coding."""
 _HARDER = (0.95, 0.14)
 """Power of the part that real samples take of their packed bytes, for made ones: the first number less the second for
 each bit (benchmarks/fill.py)."""
@@ -39,7 +41,7 @@ def count_coded_samples(
     train = problem.train
     order = train.labels.argsort(stable=True) if train.classes else torch.arange(len(train))
     bound = max(packed, len(train))
-    n = min(packed, bound)
+    n = min(packed or _FIRST, bound)
     for _ in range(_ROUNDS):
         m = max(1, min(n, len(train), _MOST_VALUES // max(1, train.input.num_values)))
         index = order[torch.arange(m) * len(train) // m]
