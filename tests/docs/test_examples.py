@@ -42,6 +42,12 @@ CLAIMS = {
         rf"sgc +minus random +{NUMBER} to {NUMBER} points: (the set wins|not told apart)",
         rf"gcn +minus herding +{NUMBER} to {NUMBER} points: ",
     ],
+    "recommendation": [
+        r"distill-cf +20 users, \d+ bytes",
+        r"the popular items, which learn nothing",
+        rf"ntk-autoencoder: fake minus random users {NUMBER} to {NUMBER} points: fake users win",
+        rf"item-ridge: {NUMBER} points above the popular items",
+    ],
     "pairs": [
         rf"chance 0\.033, this set 0\.(?!0[0-3])\d+, random pairs of the same bytes {NUMBER}",
         "better|worse|not",
