@@ -30,6 +30,12 @@ CLAIMS = {
         rf"dm minus all data: {NUMBER} to {NUMBER} points",
     ],
     "series": [r"forecasts that learn nothing: .*seasonal \(12\)", r"real windows win|the set wins|not told apart"],
+    "series_classes": [
+        r"133 series of 1×13",
+        r"always the largest class|class by class",
+        r"dm, minirocket\s+\d+\.\d%",
+        "real curves win|the set wins|not told apart",
+    ],
     "texts": [
         r"kip +[\d,]+ bytes, and [\d,]+ of the vectors' encoder",
         r"always the largest class \(arrays\)",
@@ -46,7 +52,7 @@ CLAIMS = {
         r"distill-cf +20 users, \d+ bytes",
         r"the popular items, which learn nothing",
         rf"ntk-autoencoder: fake minus random users {NUMBER} to {NUMBER} points: fake users win",
-        rf"item-ridge: {NUMBER} points above the popular items",
+        rf"item-ridge: {NUMBER} points above popular items",
     ],
     "pairs": [
         rf"chance 0\.033, this set 0\.(?!0[0-3])\d+, random pairs of the same bytes {NUMBER}",
