@@ -54,6 +54,12 @@ CLAIMS = {
         rf"ntk-autoencoder: fake minus random users {NUMBER} to {NUMBER} points: fake users win",
         rf"item-ridge: {NUMBER} points above popular items",
     ],
+    "control": [
+        "8 rows measured",
+        r"(?s)best of random pairs.*the trained policy.*a linear policy",
+        r"set minus random pairs: \+\d+ to \+\d+ steps: the set is better",
+        r"set minus the trained policy: ",
+    ],
     "pairs": [
         rf"chance 0\.033, this set 0\.(?!0[0-3])\d+, random pairs of the same bytes {NUMBER}",
         "better|worse|not",
