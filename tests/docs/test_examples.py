@@ -56,7 +56,7 @@ CLAIMS = {
     ],
     "control": [
         "8 rows measured",
-        r"(?s)best of random pairs.*the trained policy.*a linear policy",
+        r"(?s)best of random pairs.*?the trained policy.*?a linear policy",
         r"set minus random pairs: \+\d+ to \+\d+ steps: the set is better",
         r"set minus the trained policy: ",
     ],

@@ -55,7 +55,7 @@ def yardstick_scores(names: Sequence[str], task: Task, train: Source, test: Sour
             f"{', '.join(names)} are fitted to each variable, {_MOST_VARIABLES} at most, but there are "
             f"{len(task.variables)}; leave them out of `baselines=`, or take one variable with `label=`"
         )
-    sm = import_optional("statsmodels.tsa.api", _WHO, "examples")
+    sm = import_optional("statsmodels.tsa.api", _WHO, "forecasts")
     targets, x = get_targets(test).cpu(), single_tensor(test.raw(torch.arange(len(test))), "a forecast").cpu()
     season = task.season or find_season(train.series.cpu(), task.window, None)
     scores: dict[str, dict[str, Any]] = {}
@@ -96,7 +96,7 @@ def _candidates(sm: Any, name: str, season: int | None, window: int) -> Iterator
 
                 yield title.replace(" ", ""), arima
         return
-    module = import_optional("statsmodels.tsa.statespace.exponential_smoothing", _WHO, "examples")
+    module = import_optional("statsmodels.tsa.statespace.exponential_smoothing", _WHO, "forecasts")
     for rises, damped in ((False, False), (True, False), (True, True)):
         for period in (None, *_periods(season, window - 3)):
 
