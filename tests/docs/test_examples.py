@@ -74,6 +74,11 @@ CLAIMS = {
         r"labels take \d+\.\d to \d+\.\d times the bytes",
         r"the smallest form takes 1/(?!1 )\d+ of the largest",
     ],
+    "pretraining": [
+        r"20 pictures, vectors \(20, 8\), [\d,]+ bytes",
+        rf"With 10 labels for each class of mnist-5k, pre-training on this set of digits changes accuracy by {NUMBER}",
+        rf"Beside random pictures .* it is {NUMBER} points",
+    ],
     "search": [r"dm +rank correlation 0\.\d+, regret \d+\.\d points", r"random +rank correlation 0\.\d+, regret"],
     "continual": [
         r"no memory +0\.[0-3]\d ",
