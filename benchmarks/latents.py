@@ -1,6 +1,6 @@
 """Latents of a small generator beside pixels, real pictures in their best codec, and latents that no method touched.
 
-    python benchmarks/latents.py               # results/latents.json
+    python benchmarks/latents.py               # results/latents.json; --data, --real-sets and --real for a part
     python benchmarks/latents.py --show
 
 On `mnist-5k` and on the colour crops `photo-patches`, in one budget of bytes: DM and FRePo over latents of a generator
@@ -128,7 +128,7 @@ def measure_real(data: Splits, seed: int, budget: int, decoder: str) -> dict[str
     score = potstill.evaluate(
         small, data, networks=[NETWORK, OTHER], seeds=STUDENTS, seed=seed, decoder=decoder, **EVALUATION
     ).to_dict()
-    row, other = score["baselines"]["real"], score["networks"][OTHER]["baselines"]["random"]
+    row, other = score["baselines"]["real"], [*score["networks"].values()][1]["baselines"]["random"]
     return {
         "items": row["items"], "bytes": row["bytes"], "codec": row["codec"], "is": row.get("same_as", "real"),
         "accuracy": {NETWORK: row["mean"], OTHER: other["mean"]},
@@ -140,17 +140,18 @@ def summarize(cells: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     rows: dict[str, Any] = {}
     for way, found in cells.items():
         rows[way] = {name: found[0].get(name) for name in ("items", "bytes", "decoder", "codec", "is", "seconds")}
+        rows[way]["n"] = len(found)
         for network in (NETWORK, OTHER):
             values = [c["accuracy"][network] for c in found]
             rows[way][network] = summary(values)
-            base = [c["accuracy"][network] for c in cells[ENCODED]]
+            base = [c["accuracy"][network] for c in cells[ENCODED]][: len(values)]
             rows[way][f"{network} minus {ENCODED}"] = None if way == ENCODED else paired_difference(values, base)
     return rows
 
 
 def show(result: dict[str, Any]) -> None:
     for name, rows in result["data"].items():
-        print(f"{name}, {result['budget'][name]:,} bytes, n = {result['sets']} sets of {result['students']} students")
+        print(f"{name}, {result['budget'][name]:,} bytes; n sets of {result['students']} students each")
         for way, row in rows.items():
             text = [f"{row['items']:>6}", f"{row['bytes']:>8}", f"{row['decoder'] or 0:>8}"]
             for network in (NETWORK, OTHER):
@@ -158,12 +159,14 @@ def show(result: dict[str, Any]) -> None:
                 text.append(f"{100 * own['mean']:6.1f}")
                 if gap is not None and gap.get("ci95") is not None:
                     text.append("({:+.1f}: {:+.1f} to {:+.1f})".format(*(100 * v for v in (gap["mean"], *gap["ci95"]))))
-            print(f"  {way:24}", *text, row.get("codec") or "")
+            print(f"  {way:24} n={row['n']}", *text, row.get("codec") or "")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", type=int, default=SETS)
+    parser.add_argument("--real-sets", type=int, default=SETS)
+    parser.add_argument("--real", nargs="+", choices=["shared", "counted"], default=["shared", "counted"])
     parser.add_argument("--data", nargs="+", choices=list(BUDGET), default=list(BUDGET))
     parser.add_argument("--show", action="store_true")
     args = parser.parse_args()
@@ -180,13 +183,15 @@ def main() -> None:
                 for way in ways():
                     compute = partial(measure, splits, way, seed, best.get(way), BUDGET[name])
                     cells.setdefault(way, []).append(cached(f"{name} {way} {seed}", compute))
-                for decoder in ("shared", "counted"):
+            for seed in range(args.real_sets):
+                for decoder in args.real:
                     compute = partial(measure_real, splits, seed, BUDGET[name], decoder)
                     cell = cached(f"{name} real {decoder} {seed}", compute)
                     cells.setdefault(f"real, decoder {decoder}", []).append(cell)
             tables[name] = summarize(cells)
         result = {
-            "machine": machine(), "budget": BUDGET, "network": NETWORK, "other": OTHER, "sets": args.sets,
+            "machine": machine(), "budget": {name: BUDGET[name] for name in data}, "network": NETWORK,
+            "other": OTHER, "sets": args.sets,
             "students": STUDENTS, "steps": STEPS, "rates": rates, "data": tables,
         }  # fmt: skip
         OUT.write_text(json.dumps(result, indent=1) + "\n")
