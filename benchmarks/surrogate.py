@@ -5,8 +5,8 @@
 
 Burgers' equation u_t + u u_x = ν u_xx on a ring, from u = a sin 2πx + b sin(4πx + φ), till t = 0.5. Inputs are
 (log ν, a, b, φ), outputs 32 values of u. The solver is exact in flux and explicit in time, on 256 cells (fine) or 32
-(coarse: 1/512 of the cells times steps). Errors are of 500 fine simulations that are drawn for each seed: the root of the mean
-squared error, as a share of the outputs' deviation.
+(coarse: 1/512 of the cells times steps). Errors are of 500 fine simulations that are drawn for each seed: the root of
+the mean squared error, as a share of the outputs' deviation.
 
 Two questions, in two tables. **Which to run** with N fine simulations: drawn at random, a Latin hypercube, Sobol's
 points, k-centre of 1,000 possible inputs, or the inputs of a set that ``kip`` made of 1,000 *coarse* simulations, and

@@ -137,7 +137,7 @@ def test_a_table_has_a_card_from_the_command_line_too(tmp_path, capsys, monkeypa
     captions = (
         "Items nearest to real samples", "Items that networks of real data read", "Calibration error over",
         "Mixed with real samples", "Agreement with networks stopped early", "Curvature of the loss",
-        "Influence of items",
+        "Influence of items", "Likeness to real samples",
     )  # fmt: skip
     assert len(captions) == len(parts())
     assert all(f"\n{caption}" in shown for caption in captions)

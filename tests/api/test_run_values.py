@@ -36,6 +36,7 @@ def test_each_keyword_reaches_its_field(monkeypatch: pytest.MonkeyPatch):
         "progress": None, "preparing": print, "command": "potstill", "scores": "s", "executor": "serial",
         "networks": ["n"], "experts": ["e"], "initial": "i", "log": "tensorboard:l", "snapshots": "f",
         "class_shards": 9, "private": "epsilon=1", "out": "o", "force": True,
+        "generator": "g", "count_decoder": True,
     }  # fmt: skip
     assert set(given) == set(FIELDS) - {"data", "options"}
     taken: dict[str, Any] = {}

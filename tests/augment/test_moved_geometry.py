@@ -13,7 +13,12 @@ from potstill.core import GeometricAugmentation, TargetMovingAugmentation, regis
 from potstill.rng import generator
 from potstill.tasks import GEOMETRIC, Movement, move_boxes, move_maps
 
-ALL = {name: registry.resolve("augmentations", name) for name in registry.names("augmentations", outside=False)}
+OF_SERIES = {"series"}
+"""Augmentations that are for no pictures."""
+ALL = {
+    name: registry.resolve("augmentations", name)
+    for name in registry.names("augmentations", outside=False) if name not in OF_SERIES
+}  # fmt: skip
 ALL |= {"dc": dc, "dc-batch-norm": dc_batch_norm, "frepo": frepo, "frepo-noflip": frepo_noflip}
 MOVING = sorted(name for name, make in ALL.items() if isinstance(make(), TargetMovingAugmentation) and make().geometric)
 

@@ -79,7 +79,7 @@ def test_a_further_baseline_is_named_and_an_unknown_one_refused(small, capsys, m
     baselines = json.loads(capsys.readouterr().out)["baselines"]
     assert {"random", "model"} <= set(baselines)
     assert main([*words, "--baselines", "random"]) == 1
-    assert "unknown baseline 'random'; known: model" in capsys.readouterr().err
+    assert "unknown baseline 'random'; known: arima, ets, model" in capsys.readouterr().err
 
 
 def test_overriding_the_protocol_changes_its_fingerprint(small, capsys):

@@ -31,9 +31,9 @@ STORES = (
 )  # fmt: skip
 
 
-OF_DATA = {"nearest-text", "rows", "series"}
+OF_DATA = {"multi-hot", "nearest-text", "rows", "series"}
 PARAMETRIZATIONS = [name for name in registry.names("parametrizations") if name not in OF_DATA]
-"""All but those of texts, tables and series, which tests of their own have."""
+"""All but those of users, texts, tables and series, which tests of their own have."""
 
 
 def held(path: Path) -> int:

@@ -82,7 +82,11 @@ def test_a_pool_grows_with_the_steps() -> None:
     assert [measure_part(part, 4, steps=n).result_bytes // one for n in (9, 25, 10**6)] == [0, 2, 4]
 
 
-@pytest.mark.parametrize("name", names("methods"))
+OF_USERS = {"distill-cf"}
+"""Methods that learn rows of items, which no toy pictures are."""
+
+
+@pytest.mark.parametrize("name", [name for name in names("methods") if name not in OF_USERS])
 def test_parts_run_leave_the_state_alone_and_hold_no_more_than_a_step(name: str) -> None:
     kind: type[Method[Any]] = resolve("methods", name)
     taken = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]

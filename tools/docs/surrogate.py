@@ -35,8 +35,8 @@ def surrogate(root: Path) -> str:
         ]  # fmt: skip
         parts.append(f"**{n} simulations**\n\n" + table(["way", *learners, "minus the control"], rows))
     parts.append(
-        "Errors on 500 fine simulations, as a share of the outputs' deviation: less is better; means and 95 % intervals "
-        f"over n = {held['settings']['seeds']} pools. The control of *run* is the Latin hypercube, that of *keep* is "
-        f"random. {held['machine']['processor']}, one thread. `benchmarks/surrogate.py`"
+        "Errors on 500 fine simulations, as a share of the outputs' deviation: less is better; means and 95 % "
+        f"intervals over n = {held['settings']['seeds']} pools. The control of *run* is the Latin hypercube, that of "
+        f"*keep* is random. {held['machine']['processor']}, one thread. `benchmarks/surrogate.py`"
     )
     return "\n\n".join(parts)

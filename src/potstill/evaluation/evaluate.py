@@ -409,8 +409,7 @@ def _factories(
 ) -> list[NetworkFactory]:
     published = protocol.network if get_kind(train.input).augmentable else None
     by_kind = get_kind(train.input).learner
-    default = by_kind or published or network_from_metadata(distilled) or default_network_name(train.input)
-    names = networks or [default]
+    names = networks or [by_kind or published or network_from_metadata(distilled) or default_network_name(train.input)]
     require_learner(names, train)
     return [
         make_learner(name, train) if isinstance(name, str) and is_learner_name(name)

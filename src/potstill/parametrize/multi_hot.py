@@ -36,6 +36,8 @@ class MultiHot:
     The payload: ``inputs`` (n, d), of which those above 0 decode to 1; and ``draw``, the seed of the noise, the updates
     so far, and those in which it falls to 0. The file holds the rows.
 
+    Decoding: ``x = 1`` where the stored value is above 0, else 0. While a set is made, noise is added before.
+
     Raises:
         PotstillError: a setting out of its range.
     """

@@ -19,7 +19,7 @@ __all__ = ["UseTransfer"]
 class UseTransfer(JobOptions, DataCommand):
     """Measure pre-training on a small set of vectors: accuracy with few labels of other data afterwards.
 
-    The set is one of --targets representations. Beside it stand no pre-training, real pictures with their vectors in
+    The set is one of --targets representations. Compared are no pre-training, real pictures with their vectors in
     the same bytes, all real pictures, and the teacher's vectors themselves. The same command again resumes where an
     interrupted one stopped.
     """
