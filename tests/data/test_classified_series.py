@@ -209,6 +209,14 @@ def test_missing_values_are_refused_drawn_over_or_left_out(tmp_path: Path) -> No
     x[3, :, 7:] = np.nan  # missing to the end: a shorter series
     with pytest.raises(potstill.PotstillError, match="they have 7 to 10 points"):
         potstill.load_data((x, y), kind="series")
+    cut = potstill.load_data((x, y), kind="series", representation="pad", test_fraction=0)
+    assert "1 series end in missing values, which are cut off: 3 points in all" in cut.notes[0]
+    x[1, :, 2:] = np.nan
+    cut = potstill.load_data((x, y), kind="series", representation="resample", test_fraction=0)
+    assert (
+        "2 series end in missing values, which are cut off: 11 points in all, of one series at most 8" in cut.notes[0]
+    )
+    assert not any("cut off" in note for note in filled.notes)
     x[3, 0, :] = np.nan
     with pytest.raises(potstill.PotstillError, match="series 4 has no value in channel 1"):
         potstill.load_data((x, y), kind="series", representation="pad", missing="impute")

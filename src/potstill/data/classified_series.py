@@ -101,7 +101,7 @@ def read_classified_series(task: Task, data: object, options: ReadOptions) -> Sp
     how, form = _parse_form(options.representation)
     name, given, given_test = _read(data, options)
     train, test, channels = _checked(name, given, given_test)
-    notes = list(train.notes)
+    notes = [*train.notes, *_cut_ends((given, given_test), (train, test), name)]
     train = _without_missing(train, name, channels, options, notes)
     test = None if test is None else _without_missing(test, name, channels, options, notes)
     length = _common_length(how, form, train, test, name)
@@ -284,6 +284,23 @@ def _checked(
         )
     names = train.channels or tuple(f"channel {i + 1}" for i in range(count))
     return parts[0], parts[1] if test is not None else None, names
+
+
+def _cut_ends(
+    before: tuple[LabelledSeries | None, ...], after: tuple[LabelledSeries | None, ...], name: str
+) -> list[str]:
+    """Return a note on series whose last values are missing, where there are some."""
+    cut = [
+        a.shape[1] - b.shape[1]
+        for one, other in zip(before, after, strict=True) if one is not None and other is not None
+        for a, b in zip(one.samples, other.samples, strict=True) if a.shape[1] > b.shape[1]
+    ]  # fmt: skip
+    if not cut:
+        return []
+    return [
+        f"{name}: {len(cut):,} series end in missing values, which are cut off: {sum(cut):,} points in all, of one "
+        f"series at most {max(cut):,}"
+    ]
 
 
 def _without_missing(
