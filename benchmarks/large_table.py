@@ -51,6 +51,7 @@ def flights(folder: Path) -> pd.DataFrame:
 def show(result: dict[str, Any]) -> None:
     """Print the result."""
     print(f"{result['rows']:,} rows of {result['columns']} columns, {result['bytes']:,} bytes as CSV")
+    print(f"always the largest class: {100 * result['largest_class']:.1f}")
     print("$ " + result["command"])
     print(f"{result['seconds']:.0f} s by the clock, {result['cpu_seconds']:.0f} of the processor, at most "
           f"{result['peak_bytes'] / 1e9:.2f} GB of memory; machine load {result['load']} at the start")  # fmt: skip
@@ -86,7 +87,8 @@ def main() -> None:
             sys.exit(f"the command ended with {ended.returncode}")
         board = json.loads(Path(folder, "comparison", "leaderboard.json").read_text())
         result = {
-            "rows": len(table), "columns": len(table.columns) - 1, "bytes": path.stat().st_size,
+            "largest_class": float(table["late"].value_counts(normalize=True).max()), "rows": len(table),
+            "columns": len(table.columns) - 1, "bytes": path.stat().st_size,
             "command": "potstill compare flights.csv " + " ".join([*options, "--out comparison"]),
             "seconds": round(seconds, 1), "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
             "peak_bytes": used.ru_maxrss * 1024, "load": load, "machine": machine(), "leaderboard": rows(board),
