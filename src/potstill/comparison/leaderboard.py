@@ -99,28 +99,7 @@ def build_leaderboard(
         "complete": len(done) == len(cells) and models_done == of_models, "versions": versions(),
         **({} if models is None else {"models": model_rows}),
     }  # fmt: skip
-    naive = _naive_warning(rows, next((card for of in cards.values() for card in of.values()), {}), metric)
-    return {**board, **({"warning": naive} if naive else {}), "verdict": judge_leaderboard(board).to_dict()}
-
-
-def _naive_warning(rows: Sequence[_Row], card: Mapping[str, Any], metric: Metric) -> str:
-    """Return a warning where the best row of a size is not above answers that learn nothing; empty where all are."""
-    naive = {name: float(of["score"]) for name, of in (card.get("naive") or {}).items() if "score" in of}
-    if not naive:
-        return ""
-    name, score = max(naive.items(), key=lambda item: metric.sign * item[1])
-    caught = []
-    for row in rows:
-        if row.get("best") and "score" in row:
-            ends = row["score"]["ci95"] or [row["score"]["mean"]] * 2
-            if not metric.better(ends[0] if metric.direction == "higher" else ends[1], score):
-                caught.append(f"{row['method']} ({metric.format(row['score']['mean'])})")
-    if not caught:
-        return ""
-    return (
-        f"answers that learn nothing ({name}) have {metric.format(score)}, and the best row is not above that: "
-        f"{', '.join(dict.fromkeys(caught))}; look at the classes of its scorecard before you trust a verdict"
-    )
+    return {**board, "verdict": judge_leaderboard(board).to_dict()}
 
 
 def _model_rows(

@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from potstill.tasks.metric import Metric
+from potstill.verdicts.classes import LARGEST
 from potstill.verdicts.models import format_sizes, joined, judge_models, unit_name
+from potstill.verdicts.scorecard import best_naive_forecast
 from potstill.verdicts.verdict import Gap, Kind, Verdict, mapping_of, number_of
 
 __all__ = ["BoardVerdict", "SizeVerdict", "judge_leaderboard"]
@@ -50,13 +52,15 @@ class BoardVerdict:
 
     overall: Verdict
     sizes: Sequence[SizeVerdict]
+    warning: str | None = None
+    """Best rows that are not told apart from answers that learn nothing, as a sentence; ``None``: all are better."""
     model: str | None = None
     """When a model of the same bytes is better to ship, as a sentence; ``None``: none was measured."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        of_model = {} if self.model is None else {"model": self.model}
-        return {**self.overall.to_dict(), **of_model, "sizes": [size.to_dict() for size in self.sizes]}
+        more = {name: text for name in ("warning", "model") if (text := getattr(self, name)) is not None}
+        return {**self.overall.to_dict(), **more, "sizes": [size.to_dict() for size in self.sizes]}
 
 
 def judge_leaderboard(board: Mapping[str, Any], selections: Mapping[str, bool] | None = None) -> BoardVerdict:
@@ -83,9 +87,34 @@ def judge_leaderboard(board: Mapping[str, Any], selections: Mapping[str, bool] |
         )
     first = [size for size in sizes if size.protocol == sizes[0].protocol]
     overall = _judge_overall(source, first, as_many=any(size.unit != "bytes" for size in first))
-    if (model := judge_models(board, rows, sizes[0].protocol)) is not None:
-        overall = replace(overall, advice=f"{overall.advice} {model}")
-    return BoardVerdict(overall=overall, sizes=sizes, model=model)
+    warning, model = _warning(list(groups.values())), judge_models(board, rows, sizes[0].protocol)
+    for text in (warning, model):
+        overall = overall if text is None else replace(overall, advice=f"{overall.advice} {text}")
+    return BoardVerdict(overall=overall, sizes=sizes, warning=warning, model=model)
+
+
+def _warning(sizes: Sequence[Sequence[Mapping[str, Any]]]) -> str | None:
+    """Return which best rows of a size are not told apart from the best answer that learns nothing."""
+    caught, answer = list[str](), ""
+    for rows in sizes:
+        scorecard = mapping_of(rows[0].get("scorecard"))
+        metric = Metric.from_scorecard(scorecard)
+        best, naive = (
+            max(rows, key=lambda row: metric.sign * (_mean(row) or 0.0)),
+            best_naive_forecast(scorecard, metric),
+        )
+        mean, ends = _mean(best), mapping_of(best.get("score")).get("ci95")
+        if naive is None or mean is None:
+            continue
+        worst = min(metric.sign * float(end) for end in ends) if isinstance(ends, list) else metric.sign * mean
+        if worst <= metric.sign * naive[1]:
+            caught.append(f"{_name(best)} ({metric.format(mean)})")
+            answer = f"{naive[0]}, which has {metric.format(naive[1])}"
+    if not caught:
+        return None
+    classes = " Look at the accuracy of each class first." if LARGEST in answer else ""
+    named = joined(list(dict.fromkeys(caught)))
+    return f"Best rows not told apart from an answer that learns nothing ({answer}): {named}.{classes}"
 
 
 def _mean(row: Mapping[str, Any]) -> float | None:

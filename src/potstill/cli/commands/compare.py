@@ -246,8 +246,7 @@ def leaderboard_blocks(board: Mapping[str, Any]) -> list[Block]:
     return [
         Table(head, cells, [*map(_style, shown)]), key, *ended, *missing,
         *(line for verdict in board["verdicts"] for line in filled(verdict["text"])),
-        *(line for text in [board["verdict"].get("model")] if text for line in filled(text)),
-        *(filled(f"Warning: {board['warning']}.") if board.get("warning") else []),
+        *(line for text in map(board["verdict"].get, ("warning", "model")) if text for line in filled(text)),
         *filled(f"Tested: {board['test']}."),
         *([f"Fair: {board['fair']}."] if board.get("fair") else []),
     ]  # fmt: skip
