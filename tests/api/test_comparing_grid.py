@@ -105,13 +105,15 @@ def test_one_set_says_which_set_is_better_and_that_this_is_not_the_method(tmp_pa
     verdict = board["verdict"]
     assert verdict["text"].startswith(f"{board['source']}: ")
     assert {size["kind"] for size in verdict["sizes"]} <= {"better", "worse", "not told apart", "reference"}
-    assert {"kind", "text", "reason", "advice", "against", "difference", "sizes"} == verdict.keys()
+    assert verdict["warning"] in verdict["advice"]  # two students of few updates are not told apart from one answer
+    assert {"kind", "text", "reason", "advice", "against", "difference", "sizes", "warning"} == verdict.keys()
 
 
 def test_a_grid_is_made_once_and_grows(tmp_path: Path) -> None:
     given: dict[str, Any] = {"out": tmp_path, **FEW}
     compare(small(), ["herding"], 1, **given)
-    before = {file.name: file.stat().st_mtime_ns for file in tmp_path.iterdir() if file.name != "leaderboard.json"}
+    written = [file for file in tmp_path.iterdir() if file.is_file() and file.name != "leaderboard.json"]  # no cache
+    before = {file.name: file.stat().st_mtime_ns for file in written}
     options = {"dm": {"iterations": 1}}
     board = compare(small(), ["herding", "dm"], 1, bytes=["200"], repeats=3, options=options, **given)
     assert {name: (tmp_path / name).stat().st_mtime_ns for name in before} == before, "a larger grid takes it over"

@@ -17,16 +17,16 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from potstill._util.cache import make_cache_folder
 from potstill._util.cache_dir import cache_dir
 from potstill.codecs import Uniform, decode, estimate_bytes
 from potstill.core import Asset, AssetContext, DecodeContext, Encoded, Payload, Problem, Source, Space
 from potstill.core.nested import iter_batches
-from potstill.dataset_file import read_tensors, write_tensors
+from potstill.dataset_file import read_tensors
 from potstill.dataset_file.shared_decoders import hash_tensors
 from potstill.errors import PotstillError
 from potstill.parametrize._shared import image_shape
-from potstill.pretraining.cache_keys import cache_key, machine_fingerprint, warn_other_machines
+from potstill.pretraining.cache_keys import cache_key, machine_fingerprint
+from potstill.pretraining.cached_tensors import CachedTensors
 from potstill.rng import generator
 
 __all__ = ["Basis", "BasisCodec", "Directions", "FitDirections"]
@@ -42,9 +42,11 @@ def _num_directions(rank: int, shape: tuple[int, ...]) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitDirections:
+class FitDirections(CachedTensors):
     """Job that finds the directions (an `potstill.core.AssetJob`)."""
 
+    called: ClassVar[str] = "principal directions"
+    max_bytes: ClassVar[int] = 4 * _MAX_VALUES + 2**20
     train: Source
     rank: int
     space: Space
@@ -59,29 +61,6 @@ class FitDirections:
             units = {"normalization": hash_tensors(tensors)}
         what = {"data": self.train.content_hash, "rank": self.rank, **units, "version": 1}
         return cache_dir() / "bases" / f"{cache_key(what, self.machine, torch.device('cpu'))}.safetensors"
-
-    def is_cached(self) -> bool:
-        """Return True if it seems to be in the cache."""
-        return self.path.exists()
-
-    def load(self) -> Payload | None:
-        """Return it from the cache; ``None`` if it is missing or damaged."""
-        try:
-            tensors, metadata = read_tensors(self.path, 4 * _MAX_VALUES + 2**20)
-        except PotstillError:
-            warn_other_machines(self.path, "principal directions")
-            return None
-        return tensors if metadata.get("hash") == hash_tensors(tensors) else None
-
-    def build(self) -> tuple[Payload, str] | None:
-        """Find and cache it; if it cannot be cached, return it and the reason."""
-        tensors = self.compute()
-        try:
-            make_cache_folder(self.path.parent)
-            write_tensors(self.path, tensors, {"hash": hash_tensors(tensors)})
-        except (OSError, PotstillError) as error:
-            return tensors, str(error)
-        return None
 
     def compute(self) -> dict[str, Float[Tensor, "r d"]]:
         """Return ``directions`` (r, c · h · w), orthonormal rows."""

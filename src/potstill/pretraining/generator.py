@@ -14,23 +14,22 @@ at its random start, GLaD's control (arXiv:2305.01649, section 4.4). Its file is
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from potstill._util.cache import make_cache_folder
 from potstill._util.cache_dir import cache_dir
 from potstill.core import AssetContext, Payload, Source
 from potstill.core.nested import iter_batches
-from potstill.dataset_file import read_tensors, write_tensors
-from potstill.dataset_file.shared_decoders import hash_tensors
+from potstill.dataset_file import read_tensors
 from potstill.errors import PotstillError
 from potstill.kinds import get_kind
 from potstill.parametrize._shared import image_shape
-from potstill.pretraining.cache_keys import cache_key, machine_fingerprint, warn_other_machines
+from potstill.pretraining.cache_keys import cache_key, machine_fingerprint
+from potstill.pretraining.cached_tensors import CachedTensors
 from potstill.rng import generator
 
 __all__ = [
@@ -134,9 +133,11 @@ def _initial_weights(shape: tuple[int, ...], dim: int, width: int, rng: Generato
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitAutoencoder:
+class FitAutoencoder(CachedTensors):
     """Job that trains the autoencoder (an `potstill.core.AssetJob`)."""
 
+    called: ClassVar[str] = "generators"
+    max_bytes: ClassVar[int] = _MAX_BYTES
     train: Source
     dim: int
     width: int
@@ -152,29 +153,6 @@ class FitAutoencoder:
         # Untrained weights are those of any data with such pictures, but they are as cheap as a look-up.
         what = {"data": self.train.content_hash, **recipe, "version": 1}
         return cache_dir() / "generators" / f"{cache_key(what, self.machine, self.train.device)}.safetensors"
-
-    def is_cached(self) -> bool:
-        """Return True if it seems to be in the cache."""
-        return self.path.exists()
-
-    def load(self) -> Payload | None:
-        """Return it from the cache; ``None`` if it is missing or damaged."""
-        try:
-            tensors, metadata = read_tensors(self.path, _MAX_BYTES)
-        except PotstillError:
-            warn_other_machines(self.path, "generators")
-            return None
-        return tensors if metadata.get("hash") == hash_tensors(tensors) else None
-
-    def build(self) -> tuple[Payload, str] | None:
-        """Train and cache it; if it cannot be cached, return it and the reason."""
-        tensors = self.compute()
-        try:
-            make_cache_folder(self.path.parent)
-            write_tensors(self.path, tensors, {"hash": hash_tensors(tensors)})
-        except (OSError, PotstillError) as error:
-            return tensors, str(error)
-        return None
 
     def compute(self) -> dict[str, Tensor]:
         """Return the weights of encoder and decoder.

@@ -283,7 +283,7 @@ def _check_suits(name: str, info: MethodInfo, method: Method[Any], train: Source
     if get_kind(train.input).learner and task.name not in info.tasks and info.family in _TRAINING:
         raise PotstillError(
             f"method {name} trains networks, which do not train on {get_kind(train.input).noun} of {train.name}; take "
-            "distill-cf, or a selection"
+            f"one that does {task.name}, or a selection"
         )
     if is_ragged(task) and (info.soft_labels or label_mode(method) != "hard"):
         raise PotstillError(
@@ -323,7 +323,7 @@ def _resolve_parametrization(
     if not supports_input(default, train.input):
         note = (
             f"parametrization pixels (inputs as they are): {default}, which {name} has by default, stores pictures, "
-            f"and this is {_kind_in_words(train.input)}"
+            f"and these are {get_kind(train.input).noun}"
         )
         return pixels, (note,)
     decoder = parse_parametrization(default, train.input)
@@ -369,8 +369,8 @@ def _describe_network(
     if before == after or parse_network(spec.network) is not None:
         return ()
     return (
-        f"network {after}: {before}, which {name} has by default, takes pictures, and this is "
-        f"{_kind_in_words(train.input)}",
+        f"network {after}: {before}, which {name} has by default, takes pictures, and these are "
+        f"{get_kind(train.input).noun}",
     )
 
 
@@ -476,10 +476,6 @@ def _whiten(train: Source, family: str) -> Source:
 
 def _class_default(method: Method[Any], name: str) -> Any:
     return {field.name: field.default for field in dataclasses.fields(method)}[name]  # type: ignore[arg-type]
-
-
-def _kind_in_words(input: InputSpec) -> str:
-    return {"series": "a series", "ratings": "users of interactions"}.get(input.kind, f"a {input.kind}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -12,7 +13,7 @@ from potstill.dataset_file import write_atomic
 from potstill.errors import PotstillError
 from potstill.execution import Executor, choose_executor
 
-__all__ = ["CellFile", "parse_sizes", "read_json", "run_cells", "write_json"]
+__all__ = ["CellFile", "WayCell", "parse_sizes", "read_json", "run_cells", "write_json"]
 
 
 class CellFile(Protocol):
@@ -27,6 +28,24 @@ class CellFile(Protocol):
     def settings(self) -> Mapping[str, Any]:
         """Settings that decide its contents besides those of all cells."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class WayCell:
+    """A network of one way, by its number (a `CellFile`)."""
+
+    way: str
+    number: int
+
+    @property
+    def stem(self) -> str:
+        name = "".join(c if c.isalnum() else "_" for c in self.way)
+        return f"{name}-{self.number}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings that decide its contents besides those of all cells."""
+        return {"way": self.way, "number": self.number}
 
 
 C = TypeVar("C", bound=CellFile)

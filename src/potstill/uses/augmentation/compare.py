@@ -27,7 +27,7 @@ from potstill.runs.load_data import as_splits, pick_device
 from potstill.uses.augmentation.adapt import AdaptedLoader
 from potstill.uses.augmentation.summary import WAYS, conclude
 from potstill.uses.augmentation.upstream import CheckedUpstream, Upstream, resolve_upstream
-from potstill.uses.cell_files import run_cells, write_json
+from potstill.uses.cell_files import WayCell, run_cells, write_json
 
 __all__ = ["compare_augmentation"]
 
@@ -100,7 +100,7 @@ def compare_augmentation(
         "validation": validation, "steps": steps, "batch": batch, "lr": lr, "pull": pull, "temperature": temperature,
         "network": make.name, "seed": seed,
     }  # fmt: skip
-    cells = [_Cell(way=way, number=number) for number in range(seeds) for way in WAYS]
+    cells = [WayCell(way=way, number=number) for number in range(seeds) for way in WAYS]
     own, say = resolve_executor(executor), progress or (lambda *_: None)
 
     def run(folder: Path) -> list[dict[str, Any]]:
@@ -145,24 +145,6 @@ def _check_folder(folder: Path, reads: list[Any]) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Cell:
-    """A network of one way."""
-
-    way: str
-    number: int
-
-    @property
-    def stem(self) -> str:
-        name = "".join(c if c.isalnum() else "_" for c in self.way)
-        return f"{name}-{self.number}"
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Settings that decide its contents besides those of all cells."""
-        return {"way": self.way, "number": self.number}
-
-
-@dataclass(frozen=True, kw_only=True)
 class _Maker:
     """Trains and measures the network of a cell; sent to a worker once."""
 
@@ -195,7 +177,7 @@ class _Maker:
             )
         return fit, held
 
-    def __call__(self, cell: _Cell) -> dict[str, Any]:
+    def __call__(self, cell: WayCell) -> dict[str, Any]:
         fit, held = self.parts(cell.number)
         own = self.seed_of(cell.number)
         x, y = (torch.cat(pair) for pair in zip(fit, held, strict=True)) if cell.way.startswith("both") else fit

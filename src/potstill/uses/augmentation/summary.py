@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from potstill.evaluation.statistics import paired_difference, summary
+from potstill.uses.gaps import gap_in_points, side_of
 
 __all__ = ["WAYS", "conclude"]
 
@@ -30,7 +31,7 @@ def conclude(result: Mapping[str, Any]) -> dict[str, Any]:
     ]  # fmt: skip
     gaps = {name: paired_difference(values[a], values[b]) for name, (a, b) in PAIRS.items()}
     zero = [float(c["zero"]) for c in cells if c["zero"] is not None]
-    verdict = {name: _side(gap) for name, gap in gaps.items()}
+    verdict = {name: side_of(gap) for name, gap in gaps.items()}
     return {
         "rows": rows, "differences": gaps, "zero": sum(zero) / len(zero), "verdict": verdict,
         "sentences": _sentences(result, gaps, verdict),
@@ -48,12 +49,13 @@ def _sentences(
     for texts in (helps, adapting, advice):
         texts["untested"] = "two networks or more would tell"
     return [
-        f"The augmentation {result['augmentation']} changes accuracy by {_points(gaps['augmentation'])}: "
+        f"The augmentation {result['augmentation']} changes accuracy by {gap_in_points(gaps['augmentation'])}: "
         f"{helps.get(sides['augmentation'], unclear)}.",
-        f"Adapting its weights and labels by validation data changes that by {_points(gaps['adapting'])}: "
-        f"{adapting.get(sides['adapting'], unclear)}. Beside no augmentation it is {_points(gaps['adapted'])}.",
-        f"Training on training and validation data, without the augmentation, is {_points(gaps['both parts'])} beside "
-        f"adapting, and with it as it is {_points(gaps['both parts, raw'])}: {advice.get(_best(sides), unclear)}.",
+        f"Adapting its weights and labels by validation data changes that by {gap_in_points(gaps['adapting'])}: "
+        f"{adapting.get(sides['adapting'], unclear)}. Beside no augmentation it is {gap_in_points(gaps['adapted'])}.",
+        "Training on training and validation data, without the augmentation, is "
+        f"{gap_in_points(gaps['both parts'])} beside adapting, and with it as it is "
+        f"{gap_in_points(gaps['both parts, raw'])}: {advice.get(_best(sides), unclear)}.",
     ]
 
 
@@ -61,17 +63,3 @@ def _best(sides: Mapping[str, str]) -> str:
     """Return on which side of adapting the better way to train on both parts is."""
     pair = sides["both parts"], sides["both parts, raw"]
     return next((side for side in ("above", "untested", "not told apart") if side in pair), "below")
-
-
-def _side(gap: Mapping[str, Any]) -> str:
-    """Return where an interval lies: ``above``, ``below``, ``not told apart`` or ``untested``."""
-    ci = gap["ci95"]
-    if ci is None:
-        return "untested"
-    return "above" if ci[0] > 0 else "below" if ci[1] < 0 else "not told apart"
-
-
-def _points(gap: Mapping[str, Any]) -> str:
-    ci = gap["ci95"]
-    size = f"{100 * gap['mean']:+.1f} points"
-    return size if ci is None else f"{size} (95% interval {100 * ci[0]:+.1f} to {100 * ci[1]:+.1f})"

@@ -31,7 +31,7 @@ from potstill.pretraining.self_supervised import fit_encoder, parse_representati
 from potstill.rng import derive_seed, generator
 from potstill.runs.load_data import load_as_made, load_data, pick_device
 from potstill.tasks import Regression
-from potstill.uses.cell_files import run_cells, write_json
+from potstill.uses.cell_files import WayCell, run_cells, write_json
 from potstill.uses.transfer.learner import FewLabels, Learner, Recipe, probe_accuracy
 from potstill.uses.transfer.summary import OWN, conclude
 
@@ -132,7 +132,7 @@ def measure_transfer(
         "test_samples": len(y_test), "seed": seed,
     }  # fmt: skip
     ways = ["none", *made, *(["teacher"] if spelled is not None else [])]
-    cells = [_Cell(way=way, number=number) for number in range(seeds) for way in ways]
+    cells = [WayCell(way=way, number=number) for number in range(seeds) for way in ways]
 
     def run(folder: Path) -> list[dict[str, Any]]:
         return run_cells(
@@ -274,23 +274,6 @@ class _Vectors:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Cell:
-    """A network of one way."""
-
-    way: str
-    number: int
-
-    @property
-    def stem(self) -> str:
-        return f"{self.way.replace(' ', '-')}-{self.number}"
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Settings that decide its contents besides those of all cells."""
-        return {"way": self.way, "number": self.number}
-
-
-@dataclass(frozen=True, kw_only=True)
 class _Maker:
     """Trains and measures the network of a cell; sent to a worker once."""
 
@@ -302,7 +285,7 @@ class _Maker:
     seed: int
     teacher: _Vectors | None
 
-    def __call__(self, cell: _Cell) -> dict[str, Any]:
+    def __call__(self, cell: WayCell) -> dict[str, Any]:
         own = derive_seed(self.seed, "transfer", cell.number)
         few = FewLabels.draw(self.labelled, self.labels, generator(own, "labels"))
         entry: dict[str, Any] = {"way": cell.way, "number": cell.number}

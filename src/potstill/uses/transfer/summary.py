@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from potstill.evaluation.statistics import paired_difference, summary
+from potstill.uses.gaps import gap_in_points, side_of
 
 __all__ = ["NAMES", "OWN", "conclude"]
 
@@ -37,7 +38,7 @@ def conclude(result: Mapping[str, Any]) -> dict[str, Any]:
         }
         for way in result["ways"] if way != OWN
     }  # fmt: skip
-    verdict = {way: _side(gap["accuracy"]) for way, gap in gaps.items() if "accuracy" in gap}
+    verdict = {way: side_of(gap["accuracy"]) for way, gap in gaps.items() if "accuracy" in gap}
     return {"rows": rows, "differences": gaps, "verdict": verdict, "sentences": _sentences(result, gaps, verdict)}
 
 
@@ -51,24 +52,10 @@ def _sentences(
     most = unclear | {"above": "the small set does better than all of them", "below": "the small set loses some"}
     return [
         f"With {result['labels']} labels for each class of {result['target']}, pre-training on this set of "
-        f"{result['source']} changes accuracy by {_points(gaps['none']['accuracy'])}: {helps[sides['none']]}.",
+        f"{result['source']} changes accuracy by {gap_in_points(gaps['none']['accuracy'])}: {helps[sides['none']]}.",
         *(
-            f"Beside {NAMES[way]} in the same bytes it is {_points(gaps[way]['accuracy'])}: {real[sides[way]]}."
+            f"Beside {NAMES[way]} in the same bytes it is {gap_in_points(gaps[way]['accuracy'])}: {real[sides[way]]}."
             for way in ("random", "k-means")
         ),
-        f"Beside {NAMES['all data']} it is {_points(gaps['all data']['accuracy'])}: {most[sides['all data']]}.",
+        f"Beside {NAMES['all data']} it is {gap_in_points(gaps['all data']['accuracy'])}: {most[sides['all data']]}.",
     ]
-
-
-def _side(gap: Mapping[str, Any]) -> str:
-    """Return where an interval lies: ``above``, ``below``, ``not told apart`` or ``untested``."""
-    ci = gap["ci95"]
-    if ci is None:
-        return "untested"
-    return "above" if ci[0] > 0 else "below" if ci[1] < 0 else "not told apart"
-
-
-def _points(gap: Mapping[str, Any]) -> str:
-    ci = gap["ci95"]
-    size = f"{100 * gap['mean']:+.1f} points"
-    return size if ci is None else f"{size} (95% interval {100 * ci[0]:+.1f} to {100 * ci[1]:+.1f})"
