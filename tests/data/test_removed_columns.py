@@ -82,6 +82,13 @@ def test_what_cannot_be_removed_is_refused(frame: pd.DataFrame, columns: object,
         potstill.load_data(frame, remove_columns=columns)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("option", ["attribute", "group"])
+def test_a_removed_column_says_neither_attribute_nor_group(frame: pd.DataFrame, option: str) -> None:
+    """A set's own reading may have removed it: then "there is no column" was all that was said."""
+    with pytest.raises(PotstillError, match=f"column 'town' is removed, and cannot say the {option}; leave it out"):
+        potstill.load_data(frame, remove_columns=["id", "town"], **{option: "town"})  # type: ignore[arg-type]
+
+
 def test_other_data_have_no_columns() -> None:
     with pytest.raises(PotstillError, match="columns are removed from tables"):
         potstill.load_data("digits", remove_columns=["id"])

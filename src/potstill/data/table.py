@@ -327,6 +327,14 @@ def read_tables(tables: list[Any], options: ReadOptions, *, name: str, base: Pat
     """
     if options.remove_columns:
         column = find_label_column(tables[0], options.label, hub_features(tables[0]), name)
+        for option in ("attribute", "group"):
+            used = str(getattr(options, option)).removesuffix(":excluded")
+            if used in options.remove_columns:
+                cure = f'; `attribute="{used}:excluded"` is not an input either' if option == "attribute" else ""
+                raise PotstillError(
+                    f"{name}: column {used!r} is removed, and cannot say the {option}; leave it out of "
+                    f"`remove_columns=`{cure}"
+                )
         rest = remove_columns(tables, options.remove_columns, column, name)
         return read_tables(rest, replace(options, remove_columns=()), name=name, base=base)
     if isinstance(options.attribute, str):
