@@ -21,6 +21,7 @@ __all__ = [
     "FORMAT",
     "INDEX_FORMAT",
     "card_to_header",
+    "file_size_note",
     "metadata_text",
     "parse_card",
     "shared_decoder_bytes",
@@ -38,6 +39,8 @@ _READABLE = (
 """Values for a reader without Potstill, the most useful first."""
 _ROOM, _SHARE = 170, 30
 """Characters of ``card``, and bytes of the set for one more: what does not fit is compressed."""
+_OVERHEAD, _HEADER = 1.05, 1024
+"""Largest size of a file, as a share of the set's bytes, and bytes besides."""
 _RAW = -15
 """Deflate without a header of its own: the file has a hash."""
 
@@ -59,6 +62,17 @@ def shared_decoder_bytes(metadata: Mapping[str, Any]) -> int:
         if isinstance(described, Mapping) and isinstance(size, int) and size > 0:
             sizes[json.dumps(described["assets"], sort_keys=True, default=str)] = size
     return sum(sizes.values())
+
+
+def file_size_note(stated: int, size: int) -> str:
+    """Return the size of a file in words where it is over 5 % and 1 kB more than the bytes of the set; else nothing.
+
+    Names of columns, categories and items, and the scale of each column, stand in the header. They are those of the
+    data, so that real samples need them, too, and are not counted in comparisons.
+    """
+    if size <= _OVERHEAD * stated + _HEADER:
+        return ""
+    return f"{size:,} bytes on disk, with names and scales that real samples need, too"
 
 
 def metadata_text(metadata: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from potstill._util.card import file_size_note
 from potstill._util.input_limits import changed_limits
 from potstill._util.progress import ProgressReporter
 from potstill.cli.command import DataCommand, DataOptions, Parsed
@@ -112,9 +113,15 @@ def data_words(options: DataOptions, *, from_set: bool = False) -> list[str]:
     return words
 
 
-def set_summary(card: Mapping[str, Any], items: int) -> str:
-    """Return a set in a phrase: ``100 pictures of 1×28×28 in 10 classes, 314,400 bytes``."""
+def set_summary(card: Mapping[str, Any], items: int, path: Path) -> str:
+    """Return a set in a phrase: ``100 pictures of 1×28×28 in 10 classes, 314,400 bytes``.
+
+    Args:
+        path: its file, whose size is said where names make it much larger than the set.
+    """
     spec, classes = card["input"], len(card["classes"])
     counted = count_inputs(items, spec["kind"], spec["shape"], [part["name"] for part in spec.get("parts", ())])
     goal = f"in {classes} classes" if classes else f"for {card['task']['name']}"
-    return f"{counted} {goal}, {card['bytes']['total']:,} bytes"
+    stored = card["bytes"]["total"]
+    note = file_size_note(stored, path.stat().st_size)
+    return f"{counted} {goal}, {stored:,} bytes" + (f" ({note})" if note else "")

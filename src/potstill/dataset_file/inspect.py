@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from potstill._util.card import shared_decoder_bytes
+from potstill._util.card import file_size_note, shared_decoder_bytes
 from potstill._util.preset_words import describe_preset, recipe_name
 from potstill._util.privacy_words import describe_coverage, describe_privacy
 from potstill.core import Inputs
@@ -47,6 +47,7 @@ def inspect(distilled: Distilled | str | Path) -> dict[str, Any]:
         "per_class": dict(zip(classes, counts, strict=True)),
         "range": _value_range(small.inputs),
         "weights": None if small.weights is None else _weight_summary(small.weights),
+        "file_bytes": small.path.stat().st_size if small.path is not None and small.path.is_file() else None,
         "shared_decoder_bytes": shared_decoder_bytes(small.metadata),
         "tensors": {
             name: {
@@ -201,6 +202,7 @@ def describe(summary: dict[str, Any]) -> str:
         + "".join(f", {part} {size[part]:,}" for part in ("weights", "captions") if part in size)
         + (f" (and a whitening of {_escape(size['whitening'])})" if "whitening" in size else "")
         + (f" (and an encoder of texts of {_escape(size['encoder'])})" if "encoder" in size else ""),
+        *([f"file        {note}"] if (note := file_size_note(size["total"], summary["file_bytes"] or 0)) else []),
         *_decoder_lines(size["total"], shared_decoder_bytes(metadata)),
         f"cost        {_escape(cost.get('steps'))} steps, {duration} on {_escape(cost.get('device'))}"
         if cost

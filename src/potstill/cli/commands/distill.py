@@ -262,7 +262,7 @@ class Distill(ForceOption, RunOptions):
         card = small.metadata
         seconds = time.monotonic() - parsed.started
         value = {"path": str(self.out), "items": len(small), "seconds_in_all": round(seconds, 3), **small.to_dict()}
-        text = f"{self.out}: {set_summary(card, len(small))}, made by {card['method']}"
+        text = f"{self.out}: {set_summary(card, len(small), self.out)}, made by {card['method']}"
         if small.path is not None:
             progress.note(f"{self.out}: this command has finished before; nothing was done")
             return Answer(value, f"{text}, was there")

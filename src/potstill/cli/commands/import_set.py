@@ -86,5 +86,5 @@ class Import(ForceOption, DataCommand):
             hint = "Its texts are captions in Python (docs/guides/share.md): no loader reads texts to measure it on"
         return Answer(
             {"path": str(self.out), "items": len(small), **small.metadata},
-            f"{self.out}: {set_summary(small.metadata, len(small))}\n{hint}",
+            f"{self.out}: {set_summary(small.metadata, len(small), self.out)}\n{hint}",
         )

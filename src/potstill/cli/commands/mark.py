@@ -44,7 +44,7 @@ class Mark(ForceOption, Command):
         found.distilled.save(self.out, force=self.force)
         before, after = found.bytes
         lines = [
-            f"{self.out}: {set_summary(found.distilled.metadata, len(found.distilled))} ({after - before:+,})",
+            f"{self.out}: {set_summary(found.distilled.metadata, len(found.distilled), self.out)} ({after - before:+,})",
             f"marked by {found.carrier}: the key's score is {found.score:.1f}, values changed by {found.change:.3g} "
             f"({100 * found.relative:.1f} % of their standard deviation), at most {found.largest:.3g}",
             f"Test it: potstill audit provenance {self.out} --key {self.key}",

@@ -40,5 +40,5 @@ class Materialize(ForceOption, DataCommand):
         small.save(self.out, force=self.force)
         return Answer(
             {"path": str(self.out), "items": len(small), **small.metadata},
-            f"{self.out}: {set_summary(small.metadata, len(small))}",
+            f"{self.out}: {set_summary(small.metadata, len(small), self.out)}",
         )
