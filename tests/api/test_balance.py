@@ -107,8 +107,23 @@ SMALL = {
 }  # fmt: skip
 
 
+def test_the_search_for_real_samples_leaves_out_equal_classes_that_a_small_class_cannot_fill() -> None:
+    data = Splits(train=uneven_source(), test=None)  # classes of 7, 40 and 150
+    options: dict[str, Any] = {"codec": "float32", "progress": None, "network": "convnet-d1-w4"}
+    small = potstill.distill(data, "real", items=26, **options)
+    assert torch.bincount(small.labels, minlength=3).tolist() == [1, 5, 20]
+    with pytest.raises(PotstillError, match="class 'c0' has 7"):
+        potstill.distill(data, "real", items=26, balance="equal", **options)
+
+
+OF_CLASSES = [
+    name for name in registry.names("methods")
+    if {"*", "classification"} & set(registry.resolve("methods", name).info.tasks)
+]  # fmt: skip
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", registry.names("methods"))
+@pytest.mark.parametrize("name", OF_CLASSES)
 def test_every_method_takes_natural_proportions(name: str) -> None:
     kind = registry.resolve("methods", name)
     options = {f.name: SMALL[f.name] for f in dataclasses.fields(kind) if f.name in SMALL}

@@ -119,7 +119,7 @@ def search_real_sets(
         train=train, byte_budget=budget.amount, make=small, seed=spec.seed, proportional=natural, indexed=True,
         items=None if budget.unit == "bytes" else budget.amount * (len(train.classes) if budget.unit == "ipc" else 1),
     )  # fmt: skip
-    space = _narrowed(space_of(where, labels=("hard", "top3")), spec, budget.unit)
+    space = _feasible(_narrowed(space_of(where, labels=("hard", "top3")), spec, budget.unit), where)
     items = estimate_items(where)
     timed = space.count_codecs() and not isinstance(small, LearnerFactory)
     step = measure_step_seconds(small, train, min(BATCH, len(train))) if timed else 0.0
@@ -132,7 +132,7 @@ def search_real_sets(
 
     clock = limits.clock
     if clock is not None and cost(space) > SHARE * clock.remaining:
-        quick = _narrowed(space_of(dataclasses.replace(where, quick=True)), spec, budget.unit)
+        quick = _feasible(_narrowed(space_of(dataclasses.replace(where, quick=True)), spec, budget.unit), where)
         shorter = _shorter(quick, train, by_centres=_has_cheap_centres(where, quick, clock.remaining))
         space = next((s for s in shorter if cost(s) <= SHARE * clock.remaining), shorter[-1])
     seconds = cost(space)
@@ -178,6 +178,14 @@ def _narrowed(space: RealSetSpace, spec: RunSpec, unit: str) -> RealSetSpace:
     if unit != "bytes":  # how few bits do is found at the end, against these same samples
         return dataclasses.replace(space, codecs=(("exact",),), labels=space.labels[:1])
     return space
+
+
+def _feasible(space: RealSetSpace, where: BaselineContext) -> RealSetSpace:
+    """Return the space without equal classes where the smallest class has too few samples for its share of the items."""
+    sizes = where.train.labels.bincount(minlength=len(where.train.classes)) if where.train.classes else None
+    if where.items is None or sizes is None or -(-where.items // len(sizes)) <= int(sizes.min()):
+        return space
+    return dataclasses.replace(space, natural=(True,)) if True in space.natural else space
 
 
 def spec_of_way(spec: RunSpec, way: RealWay) -> RunSpec:
