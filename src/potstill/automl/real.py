@@ -181,7 +181,7 @@ def _narrowed(space: RealSetSpace, spec: RunSpec, unit: str) -> RealSetSpace:
 
 
 def _feasible(space: RealSetSpace, where: BaselineContext) -> RealSetSpace:
-    """Return the space without equal classes where the smallest class has too few samples for its share of the items."""
+    """Return the space without equal classes where the smallest class has too few samples for its share."""
     sizes = where.train.labels.bincount(minlength=len(where.train.classes)) if where.train.classes else None
     if where.items is None or sizes is None or -(-where.items // len(sizes)) <= int(sizes.min()):
         return space

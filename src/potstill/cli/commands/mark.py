@@ -43,8 +43,9 @@ class Mark(ForceOption, Command):
         found = mark(self.file, self.key, strength=self.strength)
         found.distilled.save(self.out, force=self.force)
         before, after = found.bytes
+        summary = set_summary(found.distilled.metadata, len(found.distilled), self.out)
         lines = [
-            f"{self.out}: {set_summary(found.distilled.metadata, len(found.distilled), self.out)} ({after - before:+,})",
+            f"{self.out}: {summary} ({after - before:+,})",
             f"marked by {found.carrier}: the key's score is {found.score:.1f}, values changed by {found.change:.3g} "
             f"({100 * found.relative:.1f} % of their standard deviation), at most {found.largest:.3g}",
             f"Test it: potstill audit provenance {self.out} --key {self.key}",
