@@ -32,7 +32,7 @@ def test_distil_writes_the_file_says_what_is_in_it_and_what_to_do_next(tmp_path,
     assert main(words) == 0
     out = capsys.readouterr().out
     set_ = potstill.load(path)
-    assert f"{path}: 12 pictures of 1×8×8 in 10 classes, {set_.metadata['bytes']['total']:,} bytes, made by dm" in out
+    assert f"{path}: 12 pictures of 1×8×8 in 10 classes, {set_.metadata['bytes']['total']:,} bytes" in out
     assert "all 2 steps of the method were made" in out
     following = shlex.split(out.splitlines()[-1].removeprefix("Measure it: "))
     wanted = f"potstill evaluate {path} --data digits --network convnet-d1-w8"  # the split is on the card

@@ -67,12 +67,12 @@ def shared_decoder_bytes(metadata: Mapping[str, Any]) -> int:
 def file_size_note(stated: int, size: int) -> str:
     """Return the size of a file in words where it is over 5 % and 1 kB more than the bytes of the set; else nothing.
 
-    Names of columns, categories and items, and the scale of each column, stand in the header. They are those of the
-    data, so that real samples need them, too, and are not counted in comparisons.
+    Names of columns, categories and items, the scale of each column and how the set was made stand in the header. A
+    file of real samples has them, too, so that comparisons count neither.
     """
     if size <= _OVERHEAD * stated + _HEADER:
         return ""
-    return f"{size:,} bytes on disk, with names and scales that real samples need, too"
+    return f"{size:,} bytes on disk, with names and settings in its header"
 
 
 def metadata_text(metadata: Mapping[str, Any]) -> str:
