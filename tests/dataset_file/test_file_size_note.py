@@ -40,9 +40,7 @@ def test_distill_and_inspect_say_the_size_on_disk(tmp_path: Path, capsys: pytest
     size = out.stat().st_size
     stated = potstill.load(out).metadata["bytes"]["total"]
     assert size > 1.05 * stated + 1024
-    line = (
-        f"{stated:,} bytes ({size:,} bytes on disk, with names and settings in its header), made by random"
-    )
+    line = f"{stated:,} bytes ({size:,} bytes on disk, with names and settings in its header), made by random"
     assert line in capsys.readouterr().out
     assert main(["inspect", str(out), "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
