@@ -117,7 +117,7 @@ def set_summary(card: Mapping[str, Any], items: int, path: Path) -> str:
     """Return a set in a phrase: ``100 pictures of 1×28×28 in 10 classes, 314,400 bytes``.
 
     Args:
-        path: its file, whose size is said where names make it much larger than the set.
+        path: its file, whose size follows where names make it much larger than the set.
     """
     spec, classes = card["input"], len(card["classes"])
     counted = count_inputs(items, spec["kind"], spec["shape"], [part["name"] for part in spec.get("parts", ())])
