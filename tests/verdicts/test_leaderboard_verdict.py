@@ -165,3 +165,25 @@ def test_without_a_measured_model_nothing_is_said(models: list[Any]) -> None:
     assert found.model is None
     assert "model" not in found.to_dict()
     assert "ship" not in found.overall.advice
+
+
+def test_a_row_that_takes_more_than_its_size_with_its_decoder_decides_nothing() -> None:
+    rows = [row("latents", 0.95, 2000, "bytes"), row("dm", 0.9, 2000, "bytes"), row("random", 0.8, 2000, "bytes")]
+    for each, size in zip(rows, (29_579, 1_791, 1_957), strict=True):
+        each["bytes"] = size
+    tests = [pair("latents", "random", 0.15, 0.001, 2000), pair("dm", "random", 0.1, 0.001, 2000)]
+    uncounted = judge_leaderboard(board(rows, tests))
+    assert (uncounted.sizes[0].distilled, uncounted.warning) == ("latents", None)
+    rows[0]["scorecard"]["shared_decoder"] = {"bytes": 27_788, "counted": True}
+    found = judge_leaderboard(board(rows, tests))
+    assert (found.sizes[0].distilled, found.sizes[0].real) == ("dm", "random")
+    assert found.warning == (
+        "Not at equal bytes, and so left out of the verdict: latents takes 29,579 bytes at 2,000, with the decoder that "
+        "its file lacks."
+    )
+    assert found.warning in found.overall.advice
+    alone = judge_leaderboard(board(rows[:1], []))
+    assert (alone.overall.kind, alone.overall.text) == ("unmeasured", "petals: no set keeps to its size")
+    assert alone.overall.advice == alone.warning == found.warning
+    per_class = judge_leaderboard(board([{**rows[0], "unit": "ipc", "amount": 10}], []))
+    assert (per_class.sizes[0].distilled, per_class.warning) == ("latents", None)

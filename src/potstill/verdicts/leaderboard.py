@@ -53,7 +53,8 @@ class BoardVerdict:
     overall: Verdict
     sizes: Sequence[SizeVerdict]
     warning: str | None = None
-    """Best rows that are not told apart from answers that learn nothing, as a sentence; ``None``: all are better."""
+    """Best rows that are not told apart from answers that learn nothing, and rows that take more than a size with their
+    decoder, in sentences; ``None``: there are neither."""
     model: str | None = None
     """When a model of the same bytes is better to ship, as a sentence; ``None``: none was measured."""
 
@@ -67,12 +68,15 @@ def judge_leaderboard(board: Mapping[str, Any], selections: Mapping[str, bool] |
     """Return the verdict on the JSON of a comparison.
 
     Real samples are the rows of methods that select. The best distilled set is better where it is better than every one
-    of them. A difference is that of the pair's test, which is corrected for all pairs at one size.
+    of them. A difference is that of the pair's test, which is corrected for all pairs at one size. A set that takes more
+    than a size in bytes with its decoder, which its file lacks, decides nothing there.
 
     Args:
         selections: by the id of a row, if it holds real samples, where the rows do not say so.
     """
-    rows = [row for row in map(mapping_of, board.get("rows") or ()) if _mean(row) is not None]
+    measured = [row for row in map(mapping_of, board.get("rows") or ()) if _mean(row) is not None]
+    rows = [row for row in measured if not _is_too_large(row)]
+    large = _size_warning([row for row in measured if _is_too_large(row)])
     tests = [mapping_of(test) for test in board.get("tests") or ()]
     groups: dict[tuple[str, str, float], list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -81,13 +85,14 @@ def judge_leaderboard(board: Mapping[str, Any], selections: Mapping[str, bool] |
     sizes = [_judge_size(key, members, tests, selections or {}) for key, members in groups.items()]
     source = str(board.get("source") or "")
     if not sizes:
-        nothing = f"{source or 'Comparison'}: nothing is measured yet"
-        return BoardVerdict(
-            overall=Verdict(kind="unmeasured", text=nothing, advice="Wait for its first cell."), sizes=[]
-        )
+        state = "no set keeps to its size" if large else "nothing is measured yet"
+        advice = large or "Wait for its first cell."
+        overall = Verdict(kind="unmeasured", text=f"{source or 'Comparison'}: {state}", advice=advice)
+        return BoardVerdict(overall=overall, sizes=[], warning=large)
     first = [size for size in sizes if size.protocol == sizes[0].protocol]
     overall = _judge_overall(source, first, as_many=any(size.unit != "bytes" for size in first))
-    warning, model = _warning(list(groups.values())), judge_models(board, rows, sizes[0].protocol)
+    texts = _warning(list(groups.values())), large
+    warning, model = " ".join(filter(None, texts)) or None, judge_models(board, rows, sizes[0].protocol)
     for text in (warning, model):
         overall = overall if text is None else replace(overall, advice=f"{overall.advice} {text}")
     return BoardVerdict(overall=overall, sizes=sizes, warning=warning, model=model)
@@ -115,6 +120,24 @@ def _warning(sizes: Sequence[Sequence[Mapping[str, Any]]]) -> str | None:
     classes = " Look at the accuracy of each class first." if LARGEST in answer else ""
     named = joined(list(dict.fromkeys(caught)))
     return f"Best rows not told apart from an answer that learns nothing ({answer}): {named}.{classes}"
+
+
+def _is_too_large(row: Mapping[str, Any]) -> bool:
+    """Return whether a set takes more bytes than its size because its decoder is counted."""
+    if row.get("unit") != "bytes" or not mapping_of(mapping_of(row.get("scorecard")).get("shared_decoder")):
+        return False
+    return (number_of(row.get("bytes")) or 0.0) > (number_of(row.get("amount")) or 0.0)
+
+
+def _size_warning(rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return which rows take more than their size with their decoder; these are the rows given."""
+    if not rows:
+        return None
+    named = joined([
+        f"{_name(row)} takes {number_of(row.get('bytes')) or 0:,.0f} bytes at {number_of(row.get('amount')) or 0:,.0f}"
+        for row in rows
+    ])  # fmt: skip
+    return f"Not at equal bytes, and so left out of the verdict: {named}, with the decoder that its file lacks."
 
 
 def _mean(row: Mapping[str, Any]) -> float | None:
