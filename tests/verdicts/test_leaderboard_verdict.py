@@ -178,8 +178,8 @@ def test_a_row_that_takes_more_than_its_size_with_its_decoder_decides_nothing() 
     found = judge_leaderboard(board(rows, tests))
     assert (found.sizes[0].distilled, found.sizes[0].real) == ("dm", "random")
     assert found.warning == (
-        "Not at equal bytes, and so left out of the verdict: latents takes 29,579 bytes at 2,000, with the decoder that "
-        "its file lacks."
+        "Not at equal bytes, and so left out of the verdict: latents takes 29,579 bytes at 2,000, with the decoder "
+        "that its file lacks."
     )
     assert found.warning in found.overall.advice
     alone = judge_leaderboard(board(rows[:1], []))

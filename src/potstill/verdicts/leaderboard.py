@@ -68,8 +68,8 @@ def judge_leaderboard(board: Mapping[str, Any], selections: Mapping[str, bool] |
     """Return the verdict on the JSON of a comparison.
 
     Real samples are the rows of methods that select. The best distilled set is better where it is better than every one
-    of them. A difference is that of the pair's test, which is corrected for all pairs at one size. A set that takes more
-    than a size in bytes with its decoder, which its file lacks, decides nothing there.
+    of them. A difference is that of the pair's test, which is corrected for all pairs at one size. A set that is above
+    its size in bytes with a decoder that its file lacks decides nothing there.
 
     Args:
         selections: by the id of a row, if it holds real samples, where the rows do not say so.
