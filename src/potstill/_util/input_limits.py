@@ -59,6 +59,7 @@ class Limits:
     rows: int = _limit(10**9, "rows of a table")
     set_bytes: int = _limit(8 * 2**30, "bytes of a distilled set, and of what it decodes to")
     shards: int = _limit(100_000, "shards that a pattern names")
+    sound_seconds: int = _limit(600, "seconds of one sound file")
     xml_bytes: int = _limit(16 * 2**20, "bytes of an annotation in XML")
     yaml_bytes: int = _limit(2**20, "bytes of a recipe, a grid or a cluster in YAML")
     yaml_depth: int = _limit(32, "levels of lists and mappings in YAML")

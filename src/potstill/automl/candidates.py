@@ -8,7 +8,7 @@ from typing import Any
 
 from potstill.core import Source, registry
 from potstill.errors import PotstillError
-from potstill.kinds import get_kind
+from potstill.kinds import get_kind, is_of_kinds
 from potstill.runs.arguments import parse_baselines
 from potstill.tasks import Classification, Recommendation, get_task, is_ragged
 
@@ -222,10 +222,10 @@ def check_served(source: Source) -> None:
 def _serves(candidate: Candidate, source: Source) -> bool:
     """Tell whether the candidate's method says that it takes such inputs and targets."""
     info, spec = registry.get_method_class(candidate.method).info, source.input
-    kinds = {part.kind for _, part in spec.parts} or {spec.kind}
+    parts = [part for _, part in spec.parts] or [spec]
     return (
         ("*" in info.tasks or get_task(source).name in info.tasks)
-        and ("*" in info.kinds or kinds <= set(info.kinds))
+        and all(is_of_kinds(part, info.kinds) for part in parts)
         and (info.multi_input or not spec.parts)
     )
 

@@ -37,7 +37,14 @@ def count_inputs(number: int, kind: str, shape: Sequence[int], parts: Sequence[s
         return f"{number:,} series of {size}"
     return plural(
         number,
-        {"image": "picture", "pair": "pair", "series": "window", "node": "node", "ratings": "user"}.get(kind, "row"),
+        {
+            "image": "picture",
+            "pair": "pair",
+            "series": "window",
+            "node": "node",
+            "ratings": "user",
+            "sound": "sound",
+        }.get(kind, "row"),
     ) + (f" of {size}" if size else "")
 
 

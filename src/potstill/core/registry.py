@@ -129,6 +129,7 @@ _PATHS: dict[Group, dict[str, str]] = {
         "neighbours": "evaluation.table_learners:Neighbours", "boosting": "evaluation.table_learners:Boosting",
         "xgboost": "evaluation.table_learners:XGBoost",
         "minirocket": "evaluation.series_learners:MiniRocketRidge",
+        "band-statistics": "evaluation.sound_learners:BandStatistics",
         "tfidf": "evaluation.text_learners:Tfidf", "text-cnn": "evaluation.text_learners:TextCnn",
         "gcn": "evaluation.node_learners:GCN", "sgc": "evaluation.node_learners:SGC",
         "gat": "evaluation.node_learners:GAT", "node-mlp": "evaluation.node_learners:NodeMLP",
@@ -147,7 +148,7 @@ _PATHS: dict[Group, dict[str, str]] = {
         "pair/retrieval": "data.pairs:read_pairs", "table/multi-label": "data.multi_label:read_multi_label",
         "node/classification": "data.graphs:read_graph",
         "series/classification": "data.classified_series:read_classified_series",
-        "ratings/recommendation": "data.ratings:read_ratings",
+        "ratings/recommendation": "data.ratings:read_ratings", "sound/classification": "data.sounds:read_sounds",
     },
     "executors": {
         "serial": "execution.executor:Serial", "processes": "execution.processes:Processes",
@@ -157,7 +158,7 @@ _PATHS: dict[Group, dict[str, str]] = {
         "image": "kinds.kind:IMAGE", "table": "kinds.kind:TABLE", "series": "kinds.kind:SERIES",
         "pair": "kinds.kind:PAIR", "waves": "kinds.kind:WAVES", "texts": "kinds.kind:TEXTS",
         "signal": "kinds.kind:SIGNAL", "text": "kinds.kind:TEXT", "node": "kinds.kind:NODE",
-        "ratings": "kinds.kind:RATINGS",
+        "ratings": "kinds.kind:RATINGS", "sound": "kinds.kind:SOUND",
     },
 }  # fmt: skip
 """Built-in parts, as ``module:attribute`` below ``potstill``."""

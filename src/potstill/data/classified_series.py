@@ -11,6 +11,7 @@ import torch
 
 from potstill.core import InputSpec, Splits, Task, registry
 from potstill.data.arrays import encode_labels, to_array
+from potstill.data.folder import first_suffix
 from potstill.data.frames import to_arrow_tables
 from potstill.data.limits import require_memory
 from potstill.data.python_objects import pick_arrays, read_npz_arrays
@@ -164,13 +165,7 @@ def _is_series_folder(root: Path) -> bool:
 
     if holds_graph(root):
         return False
-    for below in sorted(p for p in root.iterdir() if p.is_dir() and p.name[0] not in "._"):
-        inner = sorted(p for p in below.iterdir() if p.name[0] not in "._")
-        deeper = [q for p in inner if p.is_dir() for q in sorted(p.iterdir()) if q.is_file()]
-        files = [p for p in inner if p.is_file()] or deeper
-        if files:
-            return files[0].suffix.lower() in FOLDER_SUFFIXES
-    return False
+    return first_suffix(root) in FOLDER_SUFFIXES
 
 
 def _read(data: object, options: ReadOptions) -> tuple[str, LabelledSeries, LabelledSeries | None]:

@@ -17,7 +17,7 @@ from potstill.data.read_options import ReadOptions
 from potstill.data.splits import RawPart, RawSplits
 from potstill.errors import PotstillError
 
-__all__ = ["ClassFiles", "FolderListing", "list_folder", "read_folder", "relative_paths"]
+__all__ = ["ClassFiles", "FolderListing", "first_suffix", "list_folder", "read_folder", "relative_paths"]
 
 _TRAIN = ("train", "training")
 _TEST = ("test", "testing")
@@ -117,6 +117,16 @@ def relative_paths(root: Path, parts: Sequence["ClassFiles"]) -> Iterator[str]:
         inner = part.folder.relative_to(root).as_posix()
         for name in part.names:
             yield f"{inner}/{name.replace(os.sep, '/')}"
+
+
+def first_suffix(root: Path) -> str:
+    """Return the lower-case ending of the first file in a folder of a folder, or one below; empty: there is none."""
+    for below in sorted(p for p in root.iterdir() if p.is_dir() and p.name[0] not in "._"):
+        inner = sorted(p for p in below.iterdir() if p.name[0] not in "._")
+        deeper = [q for p in inner if p.is_dir() for q in sorted(p.iterdir()) if q.is_file()]
+        if files := [p for p in inner if p.is_file()] or deeper:
+            return files[0].suffix.lower()
+    return ""
 
 
 class ClassFiles(NamedTuple):

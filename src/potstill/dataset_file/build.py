@@ -26,6 +26,7 @@ from potstill.dataset_file.validate import (
 from potstill.dataset_file.values import Contents, Encoding, Provenance, Schema
 from potstill.errors import PotstillError
 from potstill.functional.label_simplex import to_probabilities
+from potstill.kinds import get_kind
 from potstill.native import loaded_kernels
 from potstill.tasks import Classification
 
@@ -147,7 +148,7 @@ def _value_range(inputs: Inputs, spec: InputSpec) -> str:
     Optimised pixels leave [0, 1]; clamping them would change what was distilled.
     """
     kinds = {"": spec.kind, **{name: part.kind for name, part in spec.parts}}
-    images = [x for name, x in named_tensors(inputs).items() if kinds.get(name) == "image"]
+    images = [x for name, x in named_tensors(inputs).items() if get_kind(kinds.get(name, "")).value_range]
     if not images:
         return "raw"
     return "pixels" if all(float(x.min()) >= 0 and float(x.max()) <= 1 for x in images) else "unclamped"

@@ -12,6 +12,7 @@ from potstill._util.card import CARD, FORMAT, INDEX_FORMAT, parse_card
 from potstill.core import InputSpec, Task
 from potstill.core.registry import names, resolve
 from potstill.errors import PotstillError
+from potstill.kinds import get_kind
 
 __all__ = [
     "BYTE_KEYS",
@@ -145,7 +146,7 @@ def _invalid_input_key(described: Mapping[str, Any], part: bool = False) -> str 
 def input_to_json(input: InputSpec) -> dict[str, Any]:
     """Return the metadata's ``input``: parts as a list, as JSON objects have no order."""
     described: dict[str, Any] = {"kind": input.kind, "shape": input.shape, "units": input.units}
-    if input.kind == "image":
+    if get_kind(input).augmentable:
         described["horizontal_flip"] = input.horizontal_flip
     for name, more in (("columns", input.columns), ("levels", input.levels)):
         described |= {name: list(more)} if more else {}

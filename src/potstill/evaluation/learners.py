@@ -18,6 +18,7 @@ from potstill.evaluation.estimators import Predictor
 from potstill.functional.kernels import FullyConnected, concat_embeddings
 from potstill.functional.label_simplex import to_scores
 from potstill.functional.ridge import ridge_weights, solve
+from potstill.kinds import get_kind
 from potstill.nn import default_network_name, factory
 from potstill.nn.pretrained import is_backbone
 from potstill.rng import derive_seed, generator
@@ -179,7 +180,7 @@ class RidgeFeatures(BuiltIn):
         normalization: Normalization | None,
     ) -> Predictor:  # fmt: skip
         """As ``fit``, for inputs that are known: a backbone sees its inputs without their normalization."""
-        name = self.network or ("convnet-nonorm" if input.kind == "image" else default_network_name(input))
+        name = self.network or ("convnet-nonorm" if get_kind(input).augmentable else default_network_name(input))
         make = factory(name, input, task.outputs, x.device, normalization=normalization)
         alike = 1 if is_backbone(name) else self.count
         nets = [make(derive_seed(seed, "features", n)).eval() for n in range(alike)]

@@ -41,6 +41,7 @@ _SIZES = (
 )  # fmt: skip
 _TASKS = {
     ("classification", "image"): "image-classification", ("classification", "table"): "tabular-classification",
+    ("classification", "sound"): "audio-classification",
     ("regression", "table"): "tabular-regression", ("forecast", "series"): "time-series-forecasting",
 }  # fmt: skip
 

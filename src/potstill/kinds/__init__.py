@@ -9,12 +9,14 @@ from potstill.kinds.kind import (
     RATINGS,
     SERIES,
     SIGNAL,
+    SOUND,
     TABLE,
     TEXT,
     TEXTS,
     WAVES,
     Kind,
     get_kind,
+    is_of_kinds,
     list_kinds,
 )
 
@@ -26,6 +28,7 @@ __all__ = [
     "RATINGS",
     "SERIES",
     "SIGNAL",
+    "SOUND",
     "TABLE",
     "TEXT",
     "TEXTS",
@@ -33,6 +36,7 @@ __all__ = [
     "Html",
     "Kind",
     "get_kind",
+    "is_of_kinds",
     "list_kinds",
     "tag",
 ]  # fmt: skip

@@ -4,7 +4,7 @@ Packages add kinds under the entry point group ``potstill.kinds``, each a `Kind`
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +21,14 @@ __all__ = [
     "RATINGS",
     "SERIES",
     "SIGNAL",
+    "SOUND",
     "TABLE",
     "TEXT",
     "TEXTS",
     "WAVES",
     "Kind",
     "get_kind",
+    "is_of_kinds",
     "list_kinds",
 ]  # fmt: skip
 
@@ -110,6 +112,12 @@ SERIES = Kind(name="series", noun="series inputs", axes=("variables", "time"))
 SIGNAL = Kind(name="signal", noun="series", axes=("channels", "time"))
 """Whole series with a class each. Their network is the MLP: through one whose norms forget the scale, `dm` and `dc`
 learn series far beyond the data's range at their published rates."""
+SOUND = Kind(
+    name="sound", noun="sounds", axes=("channels", "bands", "time"), augmentable=True, value_range=(0.0, 1.0),
+    network="convnet", draw=_draw_image,
+)  # fmt: skip
+"""Sounds as log-mel spectrograms with values in [0, 1], which networks take as pictures: `potstill.data.sounds` says
+how they are made. They are never flipped."""
 WAVES = Kind(name="waves", noun="waves inputs", axes=("channels", "time"))
 """Sampled sound."""
 TEXT = Kind(name="text", noun="texts", axes=("representation",), size=_numbers)
@@ -122,7 +130,7 @@ TEXTS = Kind(name="texts", noun="texts inputs")
 """Texts, as word numbers."""
 PAIR = Kind(name="pair", noun="pair inputs", network="towers")
 """Pairs of an image and a text."""
-BUILT_IN = (IMAGE, TABLE, SERIES, SIGNAL, WAVES, TEXT, NODE, RATINGS, TEXTS, PAIR)
+BUILT_IN = (IMAGE, TABLE, SERIES, SIGNAL, SOUND, WAVES, TEXT, NODE, RATINGS, TEXTS, PAIR)
 """Kinds of this package."""
 
 
@@ -141,6 +149,18 @@ def get_kind(kind: str | InputSpec) -> Kind:
     if not isinstance(found, Kind):
         raise PotstillError(f"kind {name} must be a potstill.kinds.Kind, not {type(found).__name__}; correct it")
     return found
+
+
+def is_of_kinds(input: InputSpec, kinds: Iterable[str]) -> bool:
+    """Return True if what is for these kinds takes such an input: its own kind, ``*`` for any, and what is for images
+    takes all kinds that image augmentations apply to.
+
+    Examples:
+        >>> is_of_kinds(InputSpec(kind="sound", shape=(1, 32, 64)), ("image",))
+        True
+    """
+    names = set(kinds)
+    return bool({"*", input.kind} & names) or ("image" in names and get_kind(input).augmentable)
 
 
 def list_kinds() -> list[Kind]:

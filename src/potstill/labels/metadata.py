@@ -14,6 +14,7 @@ from potstill.augment.view_schedule import ViewSchedule
 from potstill.core import InputSpec
 from potstill.dataset_file.files import parse_json
 from potstill.errors import PotstillError, unknown_name
+from potstill.kinds import is_of_kinds
 from potstill.labels.codec import LabelCodec
 
 __all__ = [
@@ -207,7 +208,7 @@ class TeacherMetadata(FileMetadata):
             raise unknown_name("type of a teacher's weights", self.dtype, tuple(TEACHER_BITS))
         if len(self.layouts) != len(self.networks) or not self.networks:
             raise PotstillError(f"{len(self.networks)} networks need as many layouts, and at least one; check them")
-        if self.input.kind not in ("image", "table") or not all(0 < n < 2**31 for n in self.input.shape):
+        if not is_of_kinds(self.input, ("image", "table")) or not all(0 < n < 2**31 for n in self.input.shape):
             raise PotstillError(f"no network labels inputs of {self.input.kind!r:.60} and {self.input.shape!r:.60}")
 
     def _own_json(self) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from potstill.core import (
 from potstill.core.nested import tensor_names
 from potstill.core.registry import create
 from potstill.errors import PotstillError
-from potstill.kinds import get_kind
+from potstill.kinds import get_kind, is_of_kinds
 from potstill.parametrize.pixels import Pixels
 
 __all__ = ["NamedInputs", "parse_named_inputs", "parse_parametrization", "supports_input"]
@@ -57,7 +57,7 @@ def supports_input(spelled: str, input: InputSpec) -> bool:
     kinds: tuple[str, ...] = getattr(create("parametrizations", spelled), "kinds", ("*",))
     if "*" in kinds:
         return True
-    return sum(one.kind in kinds for one in (dict(input.parts).values() or (input,))) == 1
+    return sum(is_of_kinds(one, kinds) for one in (dict(input.parts).values() or (input,))) == 1
 
 
 @dataclass(frozen=True, kw_only=True)

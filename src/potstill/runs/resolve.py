@@ -44,7 +44,7 @@ from potstill.dataset_file.shared_decoders import hash_tensors
 from potstill.dataset_file.text_io import has_texts
 from potstill.errors import PotstillError
 from potstill.execution.memory import keep_freed_memory, return_freed_memory
-from potstill.kinds import get_kind
+from potstill.kinds import get_kind, is_of_kinds
 from potstill.nn import CustomFactory, CustomNetwork, default_network_name, factory, parse_network
 from potstill.nn.pretrained import is_backbone
 from potstill.parametrize._shared import ReducedResolution
@@ -296,7 +296,7 @@ def _check_suits(name: str, info: MethodInfo, method: Method[Any], train: Source
             f"method {name} takes inputs of one tensor, but those of {train.name} have names ({names}); `potstill "
             "methods` says which ones take such"
         )
-    if "*" not in info.kinds and train.input.kind not in info.kinds:
+    if not is_of_kinds(train.input, info.kinds):
         raise PotstillError(
             f"method {name} works on {' and '.join(info.kinds)} data, but this is {train.input.kind} data"
         )

@@ -19,6 +19,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from potstill.core import Method, Problem, Source, Synthetic
 from potstill.dataset_file import read_tensors, write_tensors
 from potstill.errors import PotstillError
+from potstill.kinds import get_kind
 
 __all__ = ["MOST", "SnapshotRecorder", "check_snapshots", "select_inputs"]
 
@@ -27,8 +28,8 @@ MOST = 9
 """Stages that are kept of a run."""
 _CLASSES, _EACH, _SIDE, _BYTES = 12, 3, 64, 128 * 1024
 """Classes, inputs of each, pixels of a side, and bytes of a stage, at most."""
-_NOUNS = {"image": "pictures", "table": "rows", "series": "windows"}
-_AXES = {"image": (3,), "table": (1,), "series": (1, 2)}
+_NOUNS = {"image": "pictures", "table": "rows", "series": "windows", "sound": "sounds"}
+_AXES = {"image": (3,), "table": (1,), "series": (1, 2), "sound": (3,)}
 """Kinds of data that the page can draw, and how many axes an input then has."""
 
 
@@ -53,6 +54,7 @@ class SnapshotRecorder:
         self._labels = torch.zeros(0, dtype=torch.int64)
         self._held: dict[int, Tensor] = {}
         self._over, self._noun = False, _NOUNS[problem.train.input.kind]
+        self._pixels = get_kind(problem.train.input).augmentable
         if resume:
             self._read()
 
@@ -105,13 +107,13 @@ class SnapshotRecorder:
             return None  # a selection that is under way holds fewer
         some = x[self._which.to(x.device)].detach()
         some = problem.train.normalization.invert(some) if made.space == "model" else some
-        return _levels(some) if self._noun == "pictures" else some.float().nan_to_num(0.0).cpu().contiguous()
+        return _levels(some) if self._pixels else some.float().nan_to_num(0.0).cpu().contiguous()
 
     def _write(self) -> None:
         steps = sorted(self._held)
         train = self._problem.train
         said = {"format": FORMAT, "key": self._key, "steps": steps, "classes": list(train.classes)}
-        said |= {"columns": list(train.input.columns)} if self._noun != "pictures" else {}
+        said |= {"columns": list(train.input.columns)} if not self._pixels else {}
         assert self._which is not None
         tensors = {f"stage/{n}": self._held[step] for n, step in enumerate(steps)}
         tensors |= {"labels": self._labels, "index": self._which}

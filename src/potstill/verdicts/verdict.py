@@ -14,7 +14,7 @@ Kind = Literal[
 ]
 _NOUNS = {
     "image": "pictures", "table": "rows", "pair": "pairs", "series": "windows", "signal": "series", "text": "texts",
-    "node": "nodes", "ratings": "users",
+    "node": "nodes", "ratings": "users", "sound": "sounds",
 }  # fmt: skip
 
 

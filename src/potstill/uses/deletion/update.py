@@ -20,6 +20,7 @@ from potstill.dataset_file.normalization import is_same, to_float32
 from potstill.errors import PotstillError
 from potstill.execution import Executor, resolve_executor
 from potstill.execution.memory import keep_freed_memory
+from potstill.kinds import get_kind
 from potstill.runs.arguments import parse_preset
 from potstill.runs.load_data import as_splits, pick_device
 from potstill.uses.deletion.job import Update, UpdateJob
@@ -308,7 +309,7 @@ def _fixed_normalization(train: TensorSource, value: Normalization | Distilled |
     chosen = value.normalization if isinstance(value, Distilled) else value
     if chosen is None and not is_same(to_float32(train.normalization), to_float32(fitted)):
         chosen = train.normalization
-    if chosen is None and train.input.kind == "image":
+    if chosen is None and get_kind(train.input).augmentable:
         channels = train.input.shape[0]
         mean, std = PICTURE_NORMALIZATION
         chosen = Normalization(torch.full((channels,), mean), torch.full((channels,), std))

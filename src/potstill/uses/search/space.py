@@ -9,6 +9,7 @@ import torch
 
 from potstill.core import InputSpec
 from potstill.errors import PotstillError
+from potstill.kinds import get_kind
 from potstill.nn import CustomNetwork, parse_network
 from potstill.rng import generator
 
@@ -97,7 +98,7 @@ def default_networks(
     input: InputSpec, widths: Sequence[int] = WIDTHS, depths: Sequence[int] = DEPTHS
 ) -> tuple[str, ...]:  # fmt: skip
     """Return the networks of a search where none are named: ConvNets of the grid for images, else MLPs."""
-    if input.kind == "image":
+    if get_kind(input).augmentable:
         return convnet_grid(widths=widths, depths=depths)
     return ("linear", *(f"mlp-w{w}" for w in widths))
 
