@@ -18,8 +18,9 @@ from potstill._util.optional import import_optional
 from potstill._util.outputs import check_not_input
 from potstill.core import Source, Splits
 from potstill.data.hub import HubDataset, open_hub, select_splits
-from potstill.data.indexing import Index, build_index
+from potstill.data.indexing import Index, build_index, index_folder
 from potstill.data.readers import FileReader
+from potstill.data.sound_files import SOUND_SUFFIXES
 from potstill.data.table import read_csv, read_parquet
 from potstill.dataset_file import Distilled, check_source, read_indices, require_selection
 from potstill.dataset_file.folders import write_folder
@@ -51,10 +52,11 @@ def export(
         to: the form:
 
             - ``png``, ``npz``, ``parquet``, ``csv``, ``jsonl``, ``webdataset``: inputs and labels, without data
+            - ``wav``: of sounds, a folder of WAV files, which are made of the spectrograms
             - ``c-header``, ``npz-integers``: inputs and labels as integers, for devices without Python
             - ``indices``: a selection without its inputs, one file that `potstill.materialize` puts together with the
               data
-            - ``files``: the selected original images, a folder for each class, with ``selection.json`` beside them
+            - ``files``: the selected original images or sounds, a folder for each class, with ``selection.json``
             - ``hf``: a Hugging Face data set in a folder that ``datasets.load_dataset`` reads, with its dataset card;
               with ``data``, the selected rows with all columns of the data, for ``datasets.load_from_disk``
 
@@ -158,7 +160,9 @@ def export_selection(
     return path
 
 
-def _index_of(data: Any, label: str | None, skip_bad: bool) -> Index:
+def _index_of(data: Any, label: str | None, skip_bad: bool, kind: str = "image") -> Index:
+    if kind == "sound":
+        return index_folder(Path(data).expanduser(), suffixes=SOUND_SUFFIXES, noun="sounds")
     found = build_index(open_hub(data) or data, label, skip_bad)
     if found is None:
         what = data if isinstance(data, str | Path) else "the data"
@@ -175,7 +179,7 @@ def _ending(content: bytes) -> str:
 def _files(
     distilled: Distilled, path: Path, data: Any, places: Tensor, link: Link, label: str | None, skip_bad: bool
 ) -> None:
-    index = _index_of(data, label, skip_bad)
+    index = _index_of(data, label, skip_bad, distilled.input.kind)
     reader, classes = index.reader, distilled.classes
     if link != "copy" and not isinstance(reader, FileReader):
         raise PotstillError(f"{data}: its pictures are not files of their own, so none can be linked; copy them")
@@ -235,6 +239,8 @@ def _linked(source: Path, target: Path, link: Link) -> None:
 
 
 def _rows(distilled: Distilled, path: Path, data: Any, places: Tensor, label: str | None, skip_bad: bool) -> None:
+    if distilled.input.kind == "sound":
+        raise PotstillError(f'{data}: sounds are files; `to="files"` takes those that were chosen')
     datasets = import_optional("datasets", "export to hf", "hub")
     chosen = _selected_source(datasets, data, places.tolist(), label, skip_bad)
     further = {

@@ -1,7 +1,7 @@
 """Indexes of streamed image data: the position and class of each image, in the same order as in memory."""
 
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from potstill.data.folder import list_folder, relative_paths
 from potstill.data.groups import GroupValues, match_file_groups, read_column_groups, split_group_values
 from potstill.data.hub import HubDataset, select_splits
 from potstill.data.limits import UnpackBudget
+from potstill.data.pictures import SUFFIXES
 from potstill.data.readers import ArrowReader, FileReader, PackedStrings, ParquetReader, Reader, TarReader
 from potstill.data.shards import (
     check_new_member,
@@ -135,9 +136,17 @@ def is_parquet(path: Path) -> bool:
     return path.suffix.lower() in (".parquet", ".pq") and path.is_file()
 
 
-def index_folder(root: Path, group: str | None = None, attribute: str | None = None) -> Index:
-    """Index an image folder: a listing, no file is opened. ``group``, ``attribute``: as for `match_file_groups`."""
-    listed = list_folder(root)
+def index_folder(
+    root: Path, group: str | None = None, attribute: str | None = None, *, suffixes: Collection[str] = SUFFIXES,
+    noun: str = "pictures",
+) -> Index:  # fmt: skip
+    """Index a folder of files by class: a listing, no file is opened.
+
+    Args:
+        root, suffixes, noun: as for `list_folder`.
+        group, attribute: as for `match_file_groups`.
+    """
+    listed = list_folder(root, suffixes, noun)
     files = list(relative_paths(root, listed.files))
     counts = torch.tensor([len(part.names) for part in listed.files])
     return Index(

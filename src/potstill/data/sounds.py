@@ -83,7 +83,7 @@ def read_sounds(task: Task, data: object, options: ReadOptions) -> Splits:
         PotstillError: no such folder, a damaged file, or options of other data.
     """
     for option in _REFUSED:
-        if getattr(options, option) is not None:
+        if getattr(options, option) not in (None, False):
             raise PotstillError(f"sounds are read without `{option}=`; leave it out")
     form = _parse_form(options.representation)
     if not isinstance(data, str | Path):

@@ -23,13 +23,14 @@ from potstill.exporters.images import encode_png, has_viewable_images, require_i
 from potstill.exporters.integers import HEADER_MARK, write_header, write_integer_arrays
 from potstill.exporters.rating_rows import rating_columns
 from potstill.exporters.series_rows import series_columns
+from potstill.exporters.sounds import write_wav
 from potstill.exporters.text_rows import has_text_rows, text_columns, write_json_lines
 from potstill.kinds import get_kind
 from potstill.tasks import list_targets, split_targets, target_mask
 
 __all__ = ["EXPORT_FORMATS", "LABEL_COLUMNS", "ExportFormat", "export", "to_arrow"]
 
-ExportFormat = Literal["png", "npz", "parquet", "csv", "jsonl", "webdataset", "c-header", "npz-integers"]
+ExportFormat = Literal["png", "npz", "parquet", "csv", "jsonl", "webdataset", "wav", "c-header", "npz-integers"]
 EXPORT_FORMATS: tuple[str, ...] = get_args(ExportFormat)
 SHARD_SAMPLES, SHARD_BYTES = 10_000, 256 * 2**20
 """Maximum samples of a tar file, and about its maximum bytes."""
@@ -56,6 +57,7 @@ def export(
     - ``webdataset``: a folder of shards ``train-000000.tar``, or one file at a path that ends in .tar, with ``.npy``
       (float32), ``.cls``, ``.soft.json`` where labels are rows, ``.weight.json`` where samples have one, and for
       pictures ``.png``.
+    - ``wav``: of sounds, a folder ``CLASS/0000.wav`` with ``labels.json``: what is heard is made of the spectrograms.
     - ``c-header``: a C99 header with inputs as integers of ``bits`` and their scales, labels as class numbers or rows
       of 8 bits, and class names, to train on without Python (`potstill.uses.edge` has a trainer in C).
     - ``npz-integers``: NumPy arrays of the same integers.
@@ -83,7 +85,7 @@ def export(
         raise PotstillError(f"bits are of {' and '.join(as_integers)}, but this export is to {to}; leave them out")
     writers: dict[str, Callable[[Distilled, Path], object]] = {
         "png": write_png, "npz": _npz, "parquet": _parquet, "csv": _csv, "jsonl": write_json_lines,
-        "webdataset": _webdataset,
+        "webdataset": _webdataset, "wav": write_wav,
         **{name: partial(write, bits=bits or 8) for name, write in as_integers.items()},
     }  # fmt: skip
     if to not in writers:

@@ -107,6 +107,7 @@ def _gallery(path: Path, arrays: Mapping[str, Any], card: Mapping[str, Any]) -> 
         scores=None if "scores" not in arrays else (float(arrays["scores"].min()), float(arrays["scores"].max())),
         captions=tuple(captions[i] for i in index) if len(captions) == len(inputs) else (),
         kind=str(about.get("kind", "")),
+        units=str(about.get("units", "")),
     )
 
 

@@ -43,6 +43,8 @@ class Gallery:
     series: Float[np.ndarray, "count length v"] | None = None
     """Points of which the windows are parts."""
     kind: str = ""
+    units: str = ""
+    """Units of the inputs, which say the scale of sounds."""
     titles: tuple[str, ...] = ()
     """Titles of the items that users met."""
 

@@ -8,6 +8,7 @@ from potstill._util.html import Html, join_html, tag
 from potstill._util.notebook_repr import inline_image
 from potstill.reports.drawings import draw_window, labelled, parallel_axes, scroll_box
 from potstill.reports.entry import Gallery
+from potstill.reports.sounds import HEARD, SOUND_KIND, sound_players
 from potstill.reports.tables import bare_table, note, row
 
 __all__ = ["gallery", "shown"]
@@ -60,6 +61,8 @@ def _more(total: int, displayed: int, noun: str) -> str:
 
 def _pictures(g: Gallery) -> list[Html]:
     hard, sizes = g.hard_labels, g.sizes
+    is_sound = g.kind == SOUND_KIND
+    noun, players = ("sound", sound_players(g)) if is_sound else ("picture", {})
     most = max(shown(sizes), default=0)
     wanted = 84 if most <= _FEW else 56
     shelves: list[Html] = []
@@ -68,14 +71,16 @@ def _pictures(g: Gallery) -> list[Html]:
         if not take:
             continue
         tiles = [_tile(g, i, f"{name}, {k + 1} of {sizes[c]}", wanted) for k, i in enumerate(index)]
+        heard = zip(index, tiles, strict=True)
+        tiles = [tag("span", tile, players[i], class_="heard") if i in players else tile for i, tile in heard]
         label = tag(
             "div",
             tag("bdi", name),
-            tag("small", _more(sizes[c], len(index), "picture" if sizes[c] == 1 else "pictures")),
+            tag("small", _more(sizes[c], len(index), noun if sizes[c] == 1 else f"{noun}s")),
             class_="name",
         )
         shelves.append(tag("li", label, tag("div", *tiles, class_="tiles")))
-    notes = []
+    notes = [HEARD] if is_sound else []
     if hidden := sum(size > 0 for size in sizes) - len(shelves):
         notes.append(f"{hidden:,} more classes are in the file.")
     channels, height, width = g.inputs.shape[1:]
@@ -86,18 +91,19 @@ def _pictures(g: Gallery) -> list[Html]:
     outside = float(np.mean((g.inputs < 0) | (g.inputs > 1))) if g.inputs.size else 0.0
     if outside >= 0.0005:
         notes.append(
-            f"{100 * outside:.1f}% of the values lie outside the range of a pixel and are clipped for showing."
+            f"{100 * outside:.1f}% of the values lie outside the range of a {'spectrogram' if is_sound else 'pixel'} "
+            "and are clipped for showing."
         )
     if g.weights is not None:
         notes.append(_WEIGHTS)
     if g.scores is not None:
         notes.append(_scores(g.scores))
     elif g.labels.ndim == 2:
-        notes.append("Labels are rows of probabilities; pictures stand with their most probable class.")
+        notes.append(f"Labels are rows of probabilities; {noun}s stand with their most probable class.")
     shelf = tag("ul", *shelves, class_="shelf")
     if most <= _FEW:
         side = min(max(height, width), _LONGEST)
-        room = most * (side * max(1, round(wanted / side)) + 4)
+        room = max(most * (side * max(1, round(wanted / side)) + 4), 240 if players else 0)
         shelf = tag("ul", *shelves, class_="shelf few", style=f"--room:{room}px")
     return [shelf, *([note(" ".join(notes))] if notes else [])]
 

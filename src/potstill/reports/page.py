@@ -36,7 +36,7 @@ from potstill.reports.tables import (
 
 __all__ = ["Entry", "Gallery", "document", "page_header", "render", "write"]
 
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 """Content security policy: the page loads nothing but itself."""
 
 
