@@ -28,6 +28,7 @@ from potstill.errors import PotstillError
 from potstill.execution import Processes
 from potstill.interop.import_set import import_set
 from tests.build_set import build_set
+from tests.sound_data import write_tones
 
 
 def png(size=(8, 8), value=7):
@@ -42,6 +43,11 @@ def folder(at, size=(8, 8)):
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(png(size, 20 * i))
     return at / "f"
+
+
+def sounds(at):
+    write_tones(at / "s", each=2, seconds=1.5, rate=1000)
+    return at / "s"
 
 
 def shard(at, name="x.tar", mode="w"):
@@ -141,6 +147,7 @@ CASES = {
     "rows": (table, load_data, 5),
     "set_bytes": (small_set, load, 900),
     "shards": (lambda at: shard(at) and str(at / "{x,x,x}.tar"), load_data, 2),
+    "sound_seconds": (sounds, load_data, 1),
     "xml_bytes": (voc, load_detection, 100),
     "yaml_bytes": (yaml, read_plain, 10),
     "yaml_depth": (yaml, read_plain, 2),

@@ -16,6 +16,7 @@ from potstill.evaluation.estimators import FitsNodes, FitsTexts, Learner, is_lea
 from potstill.evaluation.learners import Ridge, training_rows
 from potstill.evaluation.protocols import POTSTILL as PROTOCOL
 from potstill.evaluation.series_learners import MiniRocketRidge
+from potstill.evaluation.sound_learners import BandStatistics
 from potstill.evaluation.statistics import difference
 from potstill.execution import Serial
 from potstill.rng import generator
@@ -25,7 +26,7 @@ SHORT = PROTOCOL.override(steps=2, lr=0.02, least_epochs=0, students=2)
 LEARNERS = [
     name
     for name in registry.names("learners", outside=False)
-    if not isinstance(registry.resolve("learners", name)(), FitsTexts | FitsNodes | MiniRocketRidge)
+    if not isinstance(registry.resolve("learners", name)(), FitsTexts | FitsNodes | MiniRocketRidge | BandStatistics)
     and "classification" in registry.resolve("learners", name)().tasks  # the others have tests of their own
 ]
 
