@@ -113,7 +113,7 @@ class MelScale:
         shown = np.clip(np.nan_to_num(np.asarray(values, dtype=np.float64)[0, ::-1], nan=0.0), 0, 1)
         power = np.where(shown > 0, 10 ** (FLOOR * (shown - 1) / 10), 0.0)
         frames = power.shape[1]
-        fine = _interpolate(_magnitudes(power, self.filters()))  # twice as many windows: phases are found more closely
+        fine = _interpolate(_magnitudes(power, self.filters()))  # twice as many windows: phases fit better
         sound = _griffin_lim(fine, self.window)[: frames * self.hop]
         most = float(np.abs(sound).max(initial=0))
         return (sound * (_LOUDEST / most) if most > 0 else sound).astype(np.float32)
@@ -123,10 +123,10 @@ def _magnitudes(power: Array, filters: Array) -> Array:
     """Return magnitudes (frequencies, frames) whose power in the bands is near ``power``, by multiplicative updates."""
     squares, target = filters.T @ filters, filters.T @ power
     tiny = 1e-30
-    found = target / (squares.sum(1, keepdims=True) + tiny)
+    squared = target / (squares.sum(1, keepdims=True) + tiny)
     for _ in range(_MAGNITUDES):
-        found = found * target / (squares @ found + tiny)
-    root: Array = np.sqrt(found)
+        squared = squared * target / (squares @ squared + tiny)
+    root: Array = np.sqrt(squared)
     return root
 
 

@@ -32,7 +32,7 @@ class BadSoundError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SoundHeader:
-    """What the beginning of a sound file says."""
+    """Rate, length and channels of a sound file, as its header says."""
 
     rate: int
     """Samples in a second."""
@@ -60,7 +60,7 @@ def read_header(path: Path) -> SoundHeader:
     try:
         about = soundfile.info(str(path))
     except (RuntimeError, OSError) as error:
-        raise BadSoundError(f"not a sound ({_said(error)})") from None
+        raise BadSoundError(f"not a sound ({_error_text(error)})") from None
     return _checked(path, SoundHeader(rate=about.samplerate, samples=about.frames, channels=about.channels))
 
 
@@ -90,8 +90,8 @@ def resample(sound: Samples, rate: int, to: int) -> Samples:
     from scipy.signal import resample_poly  # type: ignore[import-untyped,unused-ignore]  # slow to import
 
     common = gcd(rate, to)
-    made: Samples = resample_poly(sound, to // common, rate // common).astype(np.float32)
-    return made
+    resampled: Samples = resample_poly(sound, to // common, rate // common).astype(np.float32)
+    return resampled
 
 
 def _checked(path: Path, about: SoundHeader) -> SoundHeader:
@@ -110,10 +110,10 @@ def _require_other_format(error: Exception) -> None:
         BadSoundError: the file is damaged.
     """
     if not str(error).startswith("unknown format"):
-        raise BadSoundError(f"not a WAV file ({_said(error)})") from None
+        raise BadSoundError(f"not a WAV file ({_error_text(error)})") from None
 
 
-def _said(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return "it ends in its header" if isinstance(error, EOFError) else reason(error)
 
 
@@ -138,8 +138,8 @@ def _read_wav(path: Path) -> Samples | None:
         flat = np.frombuffer(content, f"<i{width}") / 2.0 ** (8 * width - 1)
     else:
         raise BadSoundError(f"its samples have {8 * width} bits")
-    made: Samples = flat.astype(np.float32).reshape(-1, channels)
-    return made
+    samples: Samples = flat.astype(np.float32).reshape(-1, channels)
+    return samples
 
 
 def _read_other(path: Path) -> Samples:
@@ -150,7 +150,7 @@ def _read_other(path: Path) -> Samples:
             sound: Samples = file.read(most + 1, dtype="float32", always_2d=True)
             frames = file.frames
     except (RuntimeError, OSError) as error:
-        raise BadSoundError(f"it is damaged ({_said(error)})") from None
+        raise BadSoundError(f"it is damaged ({_error_text(error)})") from None
     if len(sound) < min(frames, most):
         raise BadSoundError(f"it ends after {len(sound):,} of {frames:,} samples")
     return sound

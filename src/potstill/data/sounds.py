@@ -99,9 +99,9 @@ def read_sounds(task: Task, data: object, options: ReadOptions) -> Splits:
     headers = _read_headers(paths, options.skip_bad, bad)
     scale = MelScale(rate=form.rate or _common_rate(headers.values()), mels=form.mels)
     spectra: dict[int, Float[Tensor, "mels t"]] = {}
-    read = _Read(form=form, scale=scale)
+    reader = _Reader(form=form, scale=scale)
     for place, path in enumerate(paths):
-        if path in headers and (made := read.spectrum(path, options.skip_bad, bad)) is not None:
+        if path in headers and (made := reader.spectrum(path, options.skip_bad, bad)) is not None:
             spectra[place] = made
     if not spectra:
         where, why = next(iter(bad.items()))
@@ -117,7 +117,7 @@ def read_sounds(task: Task, data: object, options: ReadOptions) -> Splits:
     is_train = torch.tensor(training)[places]
     notes = [
         *listed.notes, *_describe(listed.name, [headers[paths[p]] for p in spectra], scale),
-        *read.notes(listed.name, [s.shape[1] for s in spectra.values()], frames),
+        *reader.notes(listed.name, [s.shape[1] for s in spectra.values()], frames),
     ]  # fmt: skip
     if bad:
         shown = "; ".join(f"{path}: {why}" for path, why in list(bad.items())[:3])
@@ -143,7 +143,7 @@ def _accepts(data: object) -> bool:
     try:
         root = Path(data).expanduser()
         return root.is_dir() and first_suffix(root) in SOUND_SUFFIXES
-    except (OSError, RuntimeError):  # a name that is none of a file, or of nobody's home
+    except (OSError, RuntimeError):  # a name that is none of a file, or without a home
         return False
 
 
@@ -189,7 +189,7 @@ def _fitted(spectrum: Tensor, frames: int) -> Tensor:
     return out
 
 
-class _Read:
+class _Reader:
     """Makes spectrograms of files, and counts what was done to them."""
 
     def __init__(self, *, form: _Form, scale: MelScale) -> None:
