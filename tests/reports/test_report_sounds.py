@@ -89,5 +89,7 @@ def test_a_browser_can_play_a_saved_set(tmp_path: Path, browser: Browser) -> Non
 
 
 def test_the_policy_lets_a_page_play_its_own_sounds_alone() -> None:
-    page = render([Entry(name="s", card={"source": {"name": "s"}}, gallery=of_sounds())], title="s", command="potstill report")
+    page = render(
+        [Entry(name="s", card={"source": {"name": "s"}}, gallery=of_sounds())], title="s", command="potstill report"
+    )
     assert "img-src data:; media-src data:; style-src" in page
