@@ -40,6 +40,7 @@ from potstill.pretraining import TrainedNetworks, build_assets
 from potstill.reports import draw_law
 from potstill.rng import derive_seed, generator
 from potstill.runs.load_data import load_data, pick_device
+from potstill.tasks import get_task
 
 __all__ = ["scaling"]
 
@@ -116,7 +117,7 @@ def scaling(
     train = splits.train.to(pick_device(device))
     if not isinstance(train, TensorSource):
         raise PotstillError(f"scaling needs data that are held in memory, but {train.name} is not; give arrays")
-    name = parse_network(network) or default_network_name(train.input)
+    name = parse_network(network) or default_network_name(train.input, get_task(train))
     make = factory(name, train.input, len(train.classes), train.device, normalization=train.normalization)
     base: Protocol = registry.resolve("protocols", "potstill")
     protocol = base.override(steps=steps, batch=batch, lr=lr, least_epochs=0)

@@ -45,6 +45,7 @@ from potstill.rng import derive_seed
 from potstill.runs.load_data import as_splits, pick_device
 from potstill.runs.loop import Interrupted, Progress, versions
 from potstill.runs.spec import RunIO, RunLimits, RunSpec
+from potstill.tasks import get_task
 
 __all__ = ["OF_ONE_METHOD", "default_method", "distil_automatically"]
 
@@ -150,7 +151,7 @@ def _narrow_network(train: Source) -> str | None:
     """Return the name of the network for image candidates where none is named."""
     if train.input.parts or not get_kind(train.input).augmentable:
         return None
-    return narrow_network(factory_for(default_network_name(train.input), train), train).name
+    return narrow_network(factory_for(default_network_name(train.input, get_task(train)), train), train).name
 
 
 def _answer(race: Race, progress: Callable[[Progress], None]) -> Distilled:

@@ -142,6 +142,7 @@ _PATHS: dict[Group, dict[str, str]] = {
         "forecast": "tasks.forecast:Forecast", "retrieval": "tasks.retrieval:Retrieval",
         "multi-label": "tasks.multi_label:MultiLabel",
         "recommendation": "tasks.recommendation:Recommendation",
+        "segmentation": "tasks.segmentation:Segmentation",
     },
     "loaders": {  # by the task whose data they read
         "table/regression": "data.regression:read_regression", "series/forecast": "data.series:read_series",
@@ -149,6 +150,7 @@ _PATHS: dict[Group, dict[str, str]] = {
         "node/classification": "data.graphs:read_graph",
         "series/classification": "data.classified_series:read_classified_series",
         "ratings/recommendation": "data.ratings:read_ratings", "sound/classification": "data.sounds:read_sounds",
+        "image/segmentation": "data.masks:read_masks",
     },
     "executors": {
         "serial": "execution.executor:Serial", "processes": "execution.processes:Processes",

@@ -291,7 +291,8 @@ def _label_array(labels: Any, where: str) -> Array:
             raise PotstillError(f"{where}: labels of shape {y.shape} are not one-hot rows; give one class per sample")
         y = y.argmax(1)
     if y.ndim != 1:
-        raise PotstillError(f"{where}: labels have shape {y.shape}; give one class per sample, shape (n,)")
+        hint = ', or `task="segmentation"` for masks' if y.ndim == 3 else ""
+        raise PotstillError(f"{where}: labels have shape {y.shape}; give one class per sample, shape (n,){hint}")
     if y.dtype.kind == "O":
         _check_label_list(y.tolist(), where)
         if all(isinstance(v, bool | int) for v in y.tolist()):

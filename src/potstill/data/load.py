@@ -20,6 +20,7 @@ from potstill.data.frames import to_arrow_tables
 from potstill.data.groups import check_values
 from potstill.data.hub import open_hub, read_hub
 from potstill.data.in_memory import TensorSource, fit_normalization
+from potstill.data.mask_folders import is_mask_folder
 from potstill.data.python_objects import read_arrays, read_dataset, read_mapping, read_npz_arrays
 from potstill.data.read_options import ReadOptions
 from potstill.data.removed_columns import parse_removed_columns, refuse_removed_columns
@@ -33,7 +34,7 @@ from potstill.data.table_encoding import parse_missing
 from potstill.data.texts import is_text_folder, read_text_folder, to_text_tables
 from potstill.data.train_test_overlap import parse_duplicates
 from potstill.errors import PotstillError, unknown_name
-from potstill.tasks import Classification
+from potstill.tasks import Classification, PixelTask, Segmentation
 
 __all__ = ["KNOWN", "Loader", "find_loader", "load"]
 
@@ -127,7 +128,7 @@ def _parse_normalization(value: object) -> Normalization | None:
 
 def _load(data: object, options: ReadOptions) -> Splits:
     refuse_removed_columns(data, options.remove_columns, TABLE_SUFFIXES)
-    task = create("tasks", options.task) if isinstance(options.task, str) else options.task or _task_of(options.kind)
+    task = create("tasks", options.task) if isinstance(options.task, str) else options.task or _task_of(options, data)
     if options.series is not None and task.name not in ("forecast", "classification"):
         raise PotstillError(
             "series are told apart in data that are forecast or have classes; leave `series=` out, or say "
@@ -135,16 +136,22 @@ def _load(data: object, options: ReadOptions) -> Splits:
         )
     if options.series is not None and task.name == "classification" and options.kind is None:
         options = replace(options, kind="series")
-    if task.name != "classification" and (options.stream or options.horizontal_flip is not None):
+    masked = isinstance(task, PixelTask)
+    if task.name != "classification" and (options.stream or (options.horizontal_flip is not None and not masked)):
         raise PotstillError(f"data for {task.name} are not streamed and not mirrored; leave these options out")
     if (read := find_loader(options.kind, task.name, data)) is not None:
         refuse_attribute(options.attribute, f"data for {task.name}")
-        return read(task, data, options)
+        splits = read(task, data, options)
+        return _set_horizontal_flip(splits, data, options.horizontal_flip) if masked else splits
     return _set_horizontal_flip(_read_classes(data, options), data, options.horizontal_flip)
 
 
-def _task_of(kind: str | None) -> Task:
-    """Return the task where none is named: that of the kind's only loader, or else classification."""
+def _task_of(options: ReadOptions, data: object) -> Task:
+    """Return the task where none is named: that of the kind's only loader, that of masks beside pictures, or else
+    classification."""
+    kind = options.kind
+    if kind is None and is_mask_folder(data):
+        return Segmentation()
     of_kind = [name.rpartition("/")[2] for name in names("loaders") if name.rpartition("/")[0] == kind]
     builtin = kind in (None, "image", "table", "text")
     if len(of_kind) != 1 or builtin:

@@ -20,7 +20,7 @@ from potstill.dataset_file.text_io import ENCODER, encode_texts, encoder_tensors
 from potstill.dataset_file.validate import LEARNED_LR, WHITENING
 from potstill.errors import PotstillError
 from potstill.functional.packing import MOST_BITS
-from potstill.tasks import concat_targets
+from potstill.tasks import PackedTargets, concat_targets
 
 __all__ = ["concat", "split_joined"]
 
@@ -205,7 +205,9 @@ def _encode_labels(sets: Sequence[Distilled], classes: Sequence[str]) -> dict[st
     if first.scores is not None:
         return {"scores": Float().pack(torch.cat([s.scores for s in sets if s.scores is not None]))}
     if first.has_ragged_targets:
-        return encode_targets(concat_targets([s.labels for s in sets]), None, Float(), ragged=True)
+        return encode_targets(concat_targets([s.labels for s in sets]), None, Float(), first.task)
+    if isinstance(first.task, PackedTargets):
+        return encode_targets(torch.cat([s.labels for s in sets]), None, Float(), first.task)
     if not first.is_classification:
         if first.labels.is_floating_point():
             return {"labels": Float().pack(torch.cat([s.labels for s in sets]))}

@@ -31,6 +31,7 @@ from potstill.core import (
     Parametrization,
     RequiresAssets,
     TargetDecoder,
+    Task,
 )
 from potstill.core.nested import OFFSETS, VALUES, concat, named_tensors, tensor_names, tree_map
 from potstill.dataset_file.metadata import has_scores, input_from_json, task_from_json
@@ -43,7 +44,7 @@ from potstill.functional.label_simplex import to_probabilities
 from potstill.functional.packing import MOST_BITS
 from potstill.kinds import get_kind
 from potstill.parametrize.named_inputs import parse_parametrization
-from potstill.tasks import is_ragged, join_targets, split_targets
+from potstill.tasks import PackedTargets, is_ragged, join_targets, split_targets
 
 __all__ = [
     "SHARED", "bytes_by_part", "compress_parts", "decode_contents", "decode_input_tensor", "decode_inputs",
@@ -84,7 +85,7 @@ def encode_contents(contents: Contents, schema: Schema, encoding: Encoding) -> t
         parts[SCORES] = encode_scores(contents.scores, codec)
     elif not holds_targets(encoding.decoder):
         classes = len(schema.classes) if schema.task is None or schema.task.name == "classification" else None
-        parts |= encode_targets(contents.labels, classes, codec, ragged=is_ragged(schema.task))
+        parts |= encode_targets(contents.labels, classes, codec, schema.task)
     parts |= encode_texts(contents.captions)
     if contents.index is not None:
         parts["index"] = encode_ints(contents.index)
@@ -130,13 +131,21 @@ def encode_labels(labels: Tensor, classes: int | None, codec: Codec) -> Encoded:
     return encode_classes(labels, classes)
 
 
-def encode_targets(labels: Tensor, classes: int | None, codec: Codec, *, ragged: bool) -> dict[str, Encoded]:
+def encode_targets(labels: Tensor, classes: int | None, codec: Codec, task: Task | None) -> dict[str, Encoded]:
     """Encode targets by their names in the file: ``labels``, or values and offsets without the padding of ragged ones.
+
+    Args:
+        labels: the targets.
+        classes: number of classes; ``None``: the targets are no classes.
+        codec: its bits are those of soft labels.
+        task: it may be ragged, or pack its targets.
 
     Raises:
         PotstillError: ragged targets are no padded rows, or no sample has any.
     """
-    if not ragged:
+    if isinstance(task, PackedTargets):
+        labels = task.pack_targets(labels.cpu())
+    if not is_ragged(task):
         return {LABELS: encode_labels(labels, classes, codec)}
     try:
         values, offsets = split_targets(labels)
@@ -147,11 +156,24 @@ def encode_targets(labels: Tensor, classes: int | None, codec: Codec, *, ragged:
     return {LABELS + VALUES: encode_labels(values, None, codec), LABELS + OFFSETS: encode_ints(offsets)}
 
 
-def pop_targets(decoded: dict[str, Tensor]) -> Tensor | None:
-    """Remove the targets of a file from ``decoded`` and return them, ragged ones as padded rows; ``None``: none."""
+def pop_targets(decoded: dict[str, Tensor], task: Task | None) -> Tensor | None:
+    """Remove the targets of a file from ``decoded`` and return them, ragged ones as padded rows; ``None``: none.
+
+    Args:
+        task: it may have packed its targets.
+
+    Raises:
+        PotstillError: they are none of the task.
+    """
     values, offsets = (decoded.pop(LABELS + ending, None) for ending in (VALUES, OFFSETS))
     if values is None and offsets is None:
-        return decoded.pop(LABELS, None)
+        stored = decoded.pop(LABELS, None)
+        if stored is None or not isinstance(task, PackedTargets):
+            return stored
+        try:
+            return task.unpack_targets(stored)
+        except (ValueError, RuntimeError) as error:
+            raise PotstillError(f"its targets are none of {task.name} ({error}); get the file again") from error
     if (
         values is None
         or offsets is None
@@ -273,7 +295,7 @@ def decode_contents(
     encoder = pop_encoder(remaining, metadata)
     parts, decoded, normalised = _decode_tensors(remaining, metadata)
     index, weights = (decoded.pop(name, None) for name in ("index", "weights"))
-    labels = pop_targets(decoded)
+    labels = pop_targets(decoded, task_from_json(metadata))
     if labels is None and holds_targets(metadata.get("decoder")):
         labels = _decode_targets(decoded, metadata, normalization, max_bytes)
     scores = decoded.pop(SCORES, None)

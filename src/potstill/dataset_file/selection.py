@@ -41,7 +41,7 @@ from potstill.dataset_file.series_io import decode_selected_series, encode_selec
 from potstill.dataset_file.text_io import CAPTIONS, encode_texts, texts_at
 from potstill.dataset_file.validate import check_shapes
 from potstill.errors import PotstillError
-from potstill.tasks import get_targets, get_task, is_ragged
+from potstill.tasks import get_targets, get_task
 
 __all__ = ["check_source", "is_index_file", "materialize", "read_indices", "require_selection", "write_indices"]
 
@@ -164,7 +164,7 @@ def materialize(path: Path, source: Source) -> Distilled:
         inputs = decode_inputs(encoded, spec, normalised, normalization)
     if windows is None and not any(n.partition("/")[0].partition(".")[0] == "labels" for n in stored):
         classes = len(source.classes) if is_classification(metadata) else None
-        encoded |= encode_targets(get_targets(source)[index], classes, codec, ragged=is_ragged(get_task(source)))
+        encoded |= encode_targets(get_targets(source)[index], classes, codec, get_task(source))
     if any(name.startswith(f"{CAPTIONS}/") for name in metadata["codec"]["tensors"]):
         encoded |= encode_texts(texts_at(source, index))
     if any("stream" in str(described) for described in metadata["codec"]["tensors"].values()):

@@ -280,7 +280,7 @@ def make_bench(
     if len(whole) > most:
         part: Any = whole
         whole = part.subset(held_out_indices(whole, derive_seed(seed, "study", "asked"), max_samples=most))
-    name = network or network_from_metadata(small) or default_network_name(real.input)
+    name = network or network_from_metadata(small) or default_network_name(real.input, get_task(real))
     if isinstance(name, str) and is_learner_name(name):
         raise PotstillError(f"a study needs students that are networks, but {name} is none; name a network")
     require_learner([name], real)

@@ -290,7 +290,7 @@ def default_student(train: Source, network: str | None = None) -> NetworkFactory
     """
     if learner := get_kind(train.input).learner:
         return make_learner(learner, train)
-    return factory_for(network or default_network_name(train.input), train)
+    return factory_for(network or default_network_name(train.input, get_task(train)), train)
 
 
 def student_of(train: Source, problem: Problem) -> NetworkFactory:

@@ -58,6 +58,7 @@ from potstill.labels.label_file import hash_inputs
 from potstill.labels.teacher import soft_labels
 from potstill.labels.teacher_file import Labels
 from potstill.nn import CustomNetwork, default_network_name, factory_for, is_stackable
+from potstill.tasks import get_task
 from potstill.verdicts import judge_scorecard
 
 __all__ = ["evaluate", "normalize_like"]
@@ -409,7 +410,8 @@ def _factories(
 ) -> list[NetworkFactory]:
     published = protocol.network if get_kind(train.input).augmentable else None
     by_kind = get_kind(train.input).learner
-    names = networks or [by_kind or published or network_from_metadata(distilled) or default_network_name(train.input)]
+    usual = default_network_name(train.input, get_task(train))
+    names = networks or [by_kind or published or network_from_metadata(distilled) or usual]
     require_learner(names, train)
     return [
         make_learner(name, train) if isinstance(name, str) and is_learner_name(name)

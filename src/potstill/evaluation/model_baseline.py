@@ -241,7 +241,7 @@ def model_contexts(
         PotstillError: there are no networks for such data.
     """
     check_model_data(train)
-    make = factory_for(default_network_name(train.input), train)
+    make = factory_for(default_network_name(train.input, get_task(train)), train)
     protocol = registry.resolve("protocols", "potstill").resolve(train.name, make.name, train.input)
     executor = executor or choose_executor(students, train.device)
     context = EvaluationContext(

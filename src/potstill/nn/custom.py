@@ -243,13 +243,16 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def custom_factory(definition: CustomNetwork, spec: InputSpec, num_classes: int, device: torch.device) -> CustomFactory:
+def custom_factory(
+    definition: CustomNetwork, spec: InputSpec, num_classes: int, device: torch.device, *, per_pixel: bool = False
+) -> CustomFactory:
     """Return the factory of a custom network after a check on four random inputs.
 
     Args:
         spec: inputs that it must take.
         num_classes: number of logits that it must return.
         device: device of its networks.
+        per_pixel: its logits are of each pixel, (n, k, h, w).
 
     Raises:
         PotstillError: it cannot be made, does not take such inputs, returns no logits, has shared, frozen or unused
@@ -264,7 +267,7 @@ def custom_factory(definition: CustomNetwork, spec: InputSpec, num_classes: int,
         logits = _forward(definition, net.eval(), x)
     for hook in hooks:
         hook.remove()
-    _check_logits(definition, logits, num_classes)
+    _check_logits(definition, logits, num_classes, tuple(spec.shape[1:]) if per_pixel else ())
     if not all(torch.equal(t, named_tensors(before)[name]) for name, t in named_tensors(x).items()):
         raise PotstillError(f"network {definition} writes into its inputs; let its first operation not be in place")
     draws = _check_gradients(definition, net, x)
@@ -322,12 +325,18 @@ def _check_parameters(definition: CustomNetwork, net: nn.Module, twin: nn.Module
         )
 
 
-def _check_logits(definition: CustomNetwork, logits: Any, num_classes: int) -> None:
+def _check_logits(definition: CustomNetwork, logits: Any, num_classes: int, pixels: tuple[int, ...]) -> None:
     if not isinstance(logits, Tensor):
         raise PotstillError(
             f"network {definition} must give one tensor of logits, but it gives a {type(logits).__name__}"
         )
-    if logits.shape != (4, num_classes):
+    if pixels and logits.shape != (4, num_classes, *pixels):
+        raise PotstillError(
+            f"network {definition} must give {num_classes} logits for each pixel, shape "
+            f"{(4, num_classes, *pixels)} for four pictures, but it gives {tuple(logits.shape)}; let its last layer be "
+            "a convolution, enlarged to the picture's size"
+        )
+    if not pixels and logits.shape != (4, num_classes):
         shape = "×".join(map(str, logits.shape[1:])) or "no"
         raise PotstillError(
             f"network {definition} must give {num_classes} logits for each input, one for each class, but it gives "

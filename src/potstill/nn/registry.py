@@ -19,12 +19,13 @@ from potstill.nn.dual_encoder import DualEncoder
 from potstill.nn.efficientnet import Folded
 from potstill.nn.external_models import external_network
 from potstill.nn.init import allocate, build_network
+from potstill.nn.pixel_networks import FCN2d, UNet, default_depth_2d
 from potstill.nn.pretrained import BACKBONES, FrozenBackbone, FrozenBackboneFactory, backbone_factory, is_backbone
 from potstill.nn.resnet import ResNet
 from potstill.nn.series_networks import FCN, ConvNet1d, InceptionTime, default_depth_1d
 from potstill.nn.vit import ViT
 from potstill.rng import generator
-from potstill.tasks import get_task
+from potstill.tasks import PixelTask, Task, get_task
 
 __all__ = [
     "Factory",
@@ -46,7 +47,10 @@ _ACTIVATIONS = ("relu", "sigmoid", "leaky", "swish")
 _NORMS = ("instance", "batch", "layer", "group", "nonorm")
 _POOLINGS = ("avg", "max", "nopool")
 _FAMILIES = ("convnet", "mlp", "linear", "lenet", "alexnet", "vgg11", "vgg13", "vgg16", "vgg19",
-             "resnet18", "resnet34", "resnet50", "vit", "towers", "convnet1d", "fcn", "inceptiontime")  # fmt: skip
+             "resnet18", "resnet34", "resnet50", "vit", "towers", "convnet1d", "fcn", "inceptiontime",
+             "unet", "fcn2d")  # fmt: skip
+_PER_PIXEL = ("unet", "fcn2d")
+"""Families whose networks have an answer for each pixel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,14 @@ def catalogue() -> tuple[NetworkEntry, ...]:
             "a ConvNet for the picture and a mean of words for the text of a pair; -wN width",
             "arXiv:2103.00020, our size",
             ("pair",),
+        ),
+        NetworkEntry(
+            "unet", "U-Net for masks, halvings by picture size, width 16; -dN, -wN", "arXiv:1505.04597, our size"
+        ),
+        NetworkEntry(
+            "fcn2d",
+            "fully convolutional ConvNet for masks, enlarged bilinearly, width 32; -dN, -wN",
+            "after arXiv:1411.4038",
         ),
         NetworkEntry("vit-tiny", "vision transformer, 6 layers of 192; our size", "arXiv:2010.11929"),
         *(NetworkEntry(name, about.title, about.paper) for name, about in BACKBONES.items()),
@@ -135,6 +147,7 @@ def factory(
     device: torch.device | str = "cpu",
     *,
     normalization: Normalization | None = None,
+    per_pixel: bool = False,
 ) -> Factory | CustomFactory | FrozenBackboneFactory:
     """Return the factory of a network by name.
 
@@ -145,16 +158,24 @@ def factory(
         num_classes: k ≥ 1.
         device: device of its networks.
         normalization: normalisation of the data, which pretrained backbones invert; ``None``: inputs are in data units.
+        per_pixel: logits are (n, k, h, w), of each pixel of a picture.
 
     Raises:
         PotstillError: the name is unknown, or the network does not take such inputs; the message names the smallest
-            image size.
+            image size. It answers for whole pictures where ``per_pixel`` is asked for, or the other way round.
     """
     if isinstance(name, CustomNetwork):
-        return custom_factory(name, input, num_classes, torch.device(device))
+        return custom_factory(name, input, num_classes, torch.device(device), per_pixel=per_pixel)
     if name in registry.targets("networks"):
-        return custom_factory(
-            CustomNetwork(registry.resolve("networks", name)), input, num_classes, torch.device(device)
+        outside = CustomNetwork(registry.resolve("networks", name))
+        return custom_factory(outside, input, num_classes, torch.device(device), per_pixel=per_pixel)
+    if per_pixel != (name.partition("-")[0] in _PER_PIXEL) and _is_known(name):
+        raise PotstillError(
+            f"network {name} has one answer for a whole picture, and masks need one for each pixel; take "
+            f"{' or '.join(_PER_PIXEL)}, or FILE.py:NAME with logits (n, k, h, w)"
+            if per_pixel
+            else f"network {name} has an answer for each pixel, and these data have no masks; take another, such as "
+            f"{default_network_name(input)}"
         )
     package, _, model = name.partition(":")
     if model and package in _PACKAGES:
@@ -176,7 +197,16 @@ def factory(
 
 def factory_for(name: str | CustomNetwork, source: Source) -> Factory | CustomFactory | FrozenBackboneFactory:
     """Return `factory` of a network for the inputs and the task of ``source``, on its device."""
-    return factory(name, source.input, get_task(source).outputs, source.device, normalization=source.normalization)
+    task = get_task(source)
+    return factory(
+        name, source.input, task.outputs, source.device, normalization=source.normalization,
+        per_pixel=isinstance(task, PixelTask),
+    )  # fmt: skip
+
+
+def _is_known(name: str) -> bool:
+    """Return True for names of families, packages and backbones, whatever their parts."""
+    return name.partition("-")[0] in _FAMILIES or name.partition(":")[0] in _PACKAGES or is_backbone(name)
 
 
 def build_on_meta(name: str, input: InputSpec, num_classes: int) -> Network:
@@ -200,7 +230,7 @@ def build_on_meta(name: str, input: InputSpec, num_classes: int) -> Network:
 
 def is_public_name(name: str) -> bool:
     """Return True for names without user code: Potstill's, timm's, torchvision's, transformers' and backbones."""
-    return name.partition("-")[0] in _FAMILIES or name.partition(":")[0] in _PACKAGES or is_backbone(name)
+    return _is_known(name)
 
 
 def is_stackable(make: NetworkFactory) -> bool:
@@ -279,6 +309,12 @@ def _parse(name: str, spec: InputSpec, k: int) -> tuple[str, Callable[[], Networ
     shape = (c, h, w)
     if family == "convnet":
         return _convnet(name, parts, shape, k)
+    if family in _PER_PIXEL:
+        numbers = {"d": default_depth_2d(min(h, w)), "w": 16 if family == "unet" else 32}
+        chosen = _parse_parts(name, parts, {}, numbers)
+        make = UNet if family == "unet" else FCN2d
+        full = f"{family}-d{chosen['d']}-w{chosen['w']}"
+        return full, lambda: make(shape, k, depth=int(chosen["d"]), width=int(chosen["w"]))
     if family == "lenet":
         _parse_parts(name, parts, {})
         return "lenet", lambda: LeNet(shape, k)
@@ -370,9 +406,13 @@ def _refuse(name: str, part: str, valid_parts: list[str]) -> None:
     raise PotstillError(f"network {name!r} has no part {part!r}; {hint}")
 
 
-def default_network_name(input: InputSpec) -> str:
-    """Return the network of the kind of input: a ConvNet for images, an MLP for flat inputs."""
-    return get_kind(input).network
+def default_network_name(input: InputSpec, task: Task | None = None) -> str:
+    """Return the network of the kind of input: a ConvNet for images, an MLP for flat inputs.
+
+    Args:
+        task: one with a target for each pixel has a network of its own.
+    """
+    return task.network if isinstance(task, PixelTask) else get_kind(input).network
 
 
 def flops(network: torch.nn.Module, shape: tuple[int, ...] | InputSpec) -> int:

@@ -16,7 +16,7 @@ from potstill.dataset_file.validate import WHITENING
 from potstill.parametrize.nearest_text import NearestText
 from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.runs.resolve import ResolvedRun
-from potstill.tasks import Classification, get_targets, is_ragged
+from potstill.tasks import Classification, get_targets
 
 __all__ = ["count_bytes", "stored_tensors"]
 
@@ -72,8 +72,7 @@ def count_bytes(
             n, k, store.label_bits, scores=isinstance(result, Synthetic) and result.centred_labels
         )
     else:
-        ragged = is_ragged(run.problem.task)
-        targets = encode_targets(labels.cpu(), k if classified else None, store, ragged=ragged)
+        targets = encode_targets(labels.cpu(), k if classified else None, store, run.problem.task)
         sizes["labels"] = sum(map(encoded_bytes, compress_parts(targets, labels.cpu()).values()))
     if run.max_bytes is not None and not payload and isinstance(result, Synthetic):
         sizes["inputs"] = min(sizes["inputs"], run.max_bytes - sizes["decoder"] - sizes["labels"])

@@ -13,7 +13,7 @@ from potstill.dataset_file.dataset import Distilled
 from potstill.dataset_file.payload_io import compress_parts, encode_inputs, encode_targets
 from potstill.dataset_file.text_io import charged_bytes, encode_texts, texts_at, writes_texts
 from potstill.dataset_file.values import Contents
-from potstill.tasks import Classification, get_targets, get_task, is_ragged
+from potstill.tasks import Classification, get_targets, get_task
 
 __all__ = ["count_coded_samples", "estimate_coded_share", "largest_class", "write_within"]
 
@@ -52,7 +52,7 @@ def count_coded_samples(
         targets = get_targets(train)[index]
         if not soft:
             classes = problem.num_classes if isinstance(get_task(train), Classification) else None
-            parts = parts | encode_targets(targets.cpu(), classes, store, ragged=is_ragged(get_task(train)))
+            parts = parts | encode_targets(targets.cpu(), classes, store, get_task(train))
         coded = compress_parts(parts, torch.zeros(0) if soft else targets.cpu())
         size = sum(map(encoded_bytes, coded.values())) * n / m + other_bytes(n)
         fitting = min(bound, max(packed, int(n * _ROOM * most / max(1.0, size))))

@@ -45,7 +45,7 @@ from potstill.dataset_file.text_io import has_texts
 from potstill.errors import PotstillError
 from potstill.execution.memory import keep_freed_memory, return_freed_memory
 from potstill.kinds import get_kind, is_of_kinds
-from potstill.nn import CustomFactory, CustomNetwork, default_network_name, factory, parse_network
+from potstill.nn import CustomFactory, CustomNetwork, default_network_name, factory_for, parse_network
 from potstill.nn.pretrained import is_backbone
 from potstill.parametrize._shared import ReducedResolution
 from potstill.parametrize.named_inputs import parse_parametrization, supports_input
@@ -259,7 +259,7 @@ def _set_parts(name: str, method: Method[Any], train: Source, spec: RunSpec) -> 
         # A frozen backbone takes images, too; one that differs from the class's default was asked for.
         frozen = default == _class_default(method, "network") and is_backbone(default)
         gives_way = default == "convnet" or (frozen and not get_kind(train.input).augmentable)
-        changes["network"] = default_network_name(train.input) if gives_way else default
+        changes["network"] = default_network_name(train.input, get_task(train)) if gives_way else default
     if "augment" in fields:
         kind = get_kind(train.input)
         augment = spec.augment or (fields["augment"] if kind.augmentable else kind.augment)
@@ -345,14 +345,7 @@ def _resolve_network(name: str, method: Method[Any], train: Source, spec: RunSpe
     network = parse_network(spec.network) or getattr(method, "network", None)
     if network is None and train.input.parts and default_network_name(train.input) == "mlp":
         return NoNetwork(train.input, train.device)
-    outputs = get_task(train).outputs
-    make = factory(
-        network or default_network_name(train.input),
-        train.input,
-        outputs,
-        train.device,
-        normalization=train.normalization,
-    )
+    make = factory_for(network or default_network_name(train.input, get_task(train)), train)
     differentiates = method.info.family in ("gradient", "trajectory")
     if differentiates and isinstance(make, CustomFactory) and make.second_order_error is not None:
         raise PotstillError(

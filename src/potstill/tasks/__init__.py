@@ -34,13 +34,23 @@ if TYPE_CHECKING:
     from potstill.tasks.recommendation import Recommendation
     from potstill.tasks.regression import Regression
     from potstill.tasks.retrieval import Retrieval
-    from potstill.tasks.task import FittableTask, MultiMetricTask, Task, get_targets, get_task
+    from potstill.tasks.segmentation import IGNORED, Segmentation
+    from potstill.tasks.task import (
+        FittableTask,
+        MultiMetricTask,
+        PackedTargets,
+        PixelTask,
+        Task,
+        get_targets,
+        get_task,
+    )
 
 __all__ = [
-    "GEOMETRIC", "Classification", "FittableTask", "Forecast", "InvariantTargets", "Metric", "MovableTargets",
-    "Movement", "MultiLabel", "MultiMetricTask", "RaggedTask", "Recommendation", "Regression", "Retrieval", "Task",
-    "concat_targets", "get_targets", "get_task", "invariant_operations", "is_ragged", "join_targets", "list_targets",
-    "move_boxes", "move_maps", "pad_targets", "split_targets", "target_mask",
+    "GEOMETRIC", "IGNORED", "Classification", "FittableTask", "Forecast", "InvariantTargets", "Metric",
+    "MovableTargets", "Movement", "MultiLabel", "MultiMetricTask", "PackedTargets", "PixelTask", "RaggedTask",
+    "Recommendation", "Regression", "Retrieval", "Segmentation", "Task", "concat_targets", "get_targets", "get_task",
+    "invariant_operations", "is_ragged", "join_targets", "list_targets", "move_boxes", "move_maps", "pad_targets",
+    "split_targets", "target_mask",
 ]  # fmt: skip
 
 
@@ -49,7 +59,7 @@ def __getattr__(name: str) -> Any:
     if name in __all__:
         modules = (
             "classification", "forecast", "geometry", "multi_label", "ragged", "recommendation", "regression",
-            "retrieval", "task",
+            "retrieval", "segmentation", "task",
         )  # fmt: skip
         for module in modules:
             found = importlib.import_module(f"potstill.tasks.{module}")

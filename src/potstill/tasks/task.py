@@ -9,7 +9,7 @@ from torch import Tensor
 from potstill.tasks.classification import Classification
 from potstill.tasks.metric import Metric
 
-__all__ = ["FittableTask", "MultiMetricTask", "Task", "get_targets", "get_task"]
+__all__ = ["FittableTask", "MultiMetricTask", "PackedTargets", "PixelTask", "Task", "get_targets", "get_task"]
 
 
 @runtime_checkable
@@ -78,6 +78,33 @@ class FittableTask(Protocol):
 
     def fit(self, targets: Tensor, /) -> Task:
         """Return the task with the statistics of the training targets (n, …)."""
+        ...
+
+
+@runtime_checkable
+class PixelTask(Protocol):
+    """Task with a target for each pixel: networks output (n, outputs, h, w) for pictures (n, c, h, w)."""
+
+    @property
+    def network(self) -> str:
+        """Network where none is named."""
+        ...
+
+
+@runtime_checkable
+class PackedTargets(Protocol):
+    """Task whose targets a file has in another form, of fewer bits."""
+
+    def pack_targets(self, y: Tensor, /) -> Tensor:
+        """Return int64 targets (n, …) as the file has them."""
+        ...
+
+    def unpack_targets(self, stored: Tensor, /) -> Tensor:
+        """Return what `pack_targets` was given.
+
+        Raises:
+            ValueError: ``stored`` is no such result.
+        """
         ...
 
 

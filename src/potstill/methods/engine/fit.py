@@ -7,7 +7,7 @@ from potstill.augment.names import named_augmentation
 from potstill.core import Method, Problem, Release, Result, Source
 from potstill.core.registry import make_method
 from potstill.kinds import get_kind
-from potstill.nn import default_network_name, factory
+from potstill.nn import default_network_name, factory_for
 from potstill.parametrize.named_inputs import parse_parametrization, supports_input
 from potstill.pretraining import build_assets, required_assets
 from potstill.rng import generator
@@ -36,10 +36,7 @@ def build_problem(method: Method[Any], source: Source, ipc: int) -> Problem:
     parametrization = getattr(method, "parametrization", None) or "pixels"
     return Problem(
         train=source, counts=(ipc,) * max(1, len(source.classes)),
-        network=factory(
-            default_network_name(spec) if network == "convnet" else network, spec, get_task(source).outputs,
-            source.device, normalization=source.normalization,
-        ),
+        network=factory_for(default_network_name(spec, get_task(source)) if network == "convnet" else network, source),
         augment=named_augmentation(augment or "none", source),
         parametrization=parse_parametrization(parametrization if supports_input(parametrization, spec) else "pixels",
             spec),
