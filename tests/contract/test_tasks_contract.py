@@ -10,7 +10,17 @@ from torch import Tensor
 
 from potstill.core import registry
 from potstill.rng import generator
-from potstill.tasks import Classification, Forecast, Metric, MultiLabel, Regression, Retrieval, Task, pad_targets
+from potstill.tasks import (
+    Classification,
+    Forecast,
+    Metric,
+    MultiLabel,
+    Regression,
+    Retrieval,
+    Segmentation,
+    Task,
+    pad_targets,
+)
 from potstill.testing import ContractError, check_task
 
 N = 24
@@ -18,12 +28,15 @@ REAL = torch.randn(N, 2, generator=generator(0, "tasks")) * 3 + 1
 SEVERAL = pad_targets([torch.arange(2)[: i % 3] for i in range(N)])
 PRESENT = torch.stack([torch.tensor([i % 3 > 0, i % 3 > 1]).long() for i in range(N)])
 FAR = torch.eye(N).repeat(1, 2)
+MASKS = torch.where(torch.rand(N, 3, 4, generator=generator(0, "masks")) < 0.4, 1, 0)
+MASKS[:2, 0, 0] = 255
 CASES: dict[str, tuple[Task, Tensor, Tensor | None]] = {
     "classification": (Classification(k=4), torch.arange(N) % 4, None),
     "regression": (Regression(targets=("price", "rent")), REAL, None),
     "forecast": (Forecast(variables=("load",), window=4, horizon=2, mean=(1.0,), std=(3.0,)), REAL, None),
     "multi-label": (MultiLabel(labels=("a", "b")), SEVERAL, PRESENT),
     "retrieval": (Retrieval(width=N, k=1), torch.arange(N), FAR),
+    "segmentation": (Segmentation(labels=("sky", "sea")), MASKS, MASKS % 255),
 }
 
 

@@ -251,7 +251,8 @@ def read_mask(pair: MaskPair, size: tuple[int, int], names: ClassNames | None) -
 def _numbers(image: Image.Image, path: Path, names: ClassNames | None) -> npt.NDArray[np.uint16]:
     """Return the numbers of a mask: palette indices, grey values, or those of its colours' classes."""
     if image.mode in ("P", "L", "1", "I", "I;16"):
-        grey = np.asarray(image).astype(np.int64)
+        shown = image.convert("L") if image.mode == "1" else image  # black and white as 0 and 255
+        grey = np.asarray(shown).astype(np.int64)
     else:
         rgb = np.asarray(image.convert("RGB")).astype(np.int64)
         if names is not None and names.colours:
@@ -259,8 +260,8 @@ def _numbers(image: Image.Image, path: Path, names: ClassNames | None) -> npt.ND
         grey = rgb[..., 0]
         if not (rgb == grey[..., None]).all():
             raise PotstillError(
-                f"{path}: a mask in colours; write the colour of each class into classes.txt beside the folders, a line "
-                "NAME R G B for each, or save masks as grey or palette PNG files of class numbers"
+                f"{path}: a mask in colours; write the colour of each class into classes.txt beside the folders: "
+                "NAME R G B on a line for each, or save masks as grey or palette PNG files of class numbers"
             )
     if grey.min() < 0 or grey.max() > 65535:
         raise PotstillError(f"{path}: values go from {grey.min()} to {grey.max()}; write class numbers from 0 up")

@@ -109,7 +109,9 @@ def _read_arrays(task: Segmentation, data: object, options: ReadOptions) -> RawS
     has_test = len(pairs) == 4
     x, x_test, spec, notes = canonicalize_inputs(pairs[0], pairs[2] if has_test else None, kind="image", name=name)
     masks = [_mask_array(y, spec, f"{name}{'' if i == 0 else ' (test)'}") for i, y in enumerate(pairs[1::2])]
-    parts = [(y, [f"{name}: mask {i}" for i in range(len(y))]) for y in masks]
+    parts = [
+        (y, [f"{name}{' (test)' if part else ''}: mask {i}" for i in range(len(y))]) for part, y in enumerate(masks)
+    ]
     given = task.labels or (() if named is None else tuple(map(str, to_array(named, f"{name}: classes").tolist())))
     labels, targets, more = _as_classes(parts, given, None, name, is_voc=False)
 

@@ -60,7 +60,7 @@ from potstill.runs.presets import changed_fields
 from potstill.runs.real_weights import parse_real_weights, weigh_real_samples
 from potstill.runs.regularizer import add_regularizer, parse_regularizer
 from potstill.runs.spec import RunLimits, RunSpec
-from potstill.tasks import Classification, get_task, is_ragged
+from potstill.tasks import Classification, PixelTask, get_task, is_ragged
 
 __all__ = ["PARTS", "ResolvedRun", "resolve_run", "run_identity"]
 
@@ -290,6 +290,11 @@ def _check_suits(name: str, info: MethodInfo, method: Method[Any], train: Source
             f"method {name} makes labels of its own, but the number of targets of {train.name} differs by sample; take "
             "one that keeps those of its samples, such as random or dm, with labels hard"
         )
+    if isinstance(task, PixelTask) and (info.soft_labels or label_mode(method) != "hard"):
+        raise PotstillError(
+            f"method {name} makes labels of its own, but those of {train.name} are masks; take one that keeps those of "
+            "its samples, such as random or dm, with labels hard"
+        )
     if train.input.parts and not info.multi_input:
         names = ", ".join(part for part, _ in train.input.parts)
         raise PotstillError(
@@ -361,10 +366,10 @@ def _describe_network(
     before, after = getattr(default, "network", None), getattr(method, "network", None)
     if before == after or parse_network(spec.network) is not None:
         return ()
-    return (
-        f"network {after}: {before}, which {name} has by default, takes pictures, and these are "
-        f"{get_kind(train.input).noun}",
-    )
+    why = f"takes pictures, and these are {get_kind(train.input).noun}"
+    if isinstance(get_task(train), PixelTask):
+        why = "has one answer for a whole picture, and masks need one for each pixel"
+    return (f"network {after}: {before}, which {name} has by default, {why}",)
 
 
 def _resolve_init(name: str, method: Method[Any], train: Source, spec: RunSpec) -> tuple[Method[Any], tuple[str, ...]]:

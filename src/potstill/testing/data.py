@@ -12,7 +12,7 @@ from potstill.core.nested import OFFSETS, VALUES, named_tensors
 from potstill.core.registry import resolve, targets
 from potstill.kinds import get_kind
 from potstill.rng import generator
-from potstill.tasks import GEOMETRIC, FittableTask, InvariantTargets, Metric, Task, get_targets, get_task
+from potstill.tasks import GEOMETRIC, FittableTask, InvariantTargets, Metric, PixelTask, Task, get_targets, get_task
 from potstill.testing.common import no_side_effects, require, to_tuples
 
 __all__ = ["check_source", "check_task"]
@@ -96,7 +96,8 @@ def check_task(task: Task, y: Tensor, perfect: Tensor | None = None) -> None:
         isinstance(task.outputs, int) and task.outputs >= 1 and bool(task.unit),
         f"outputs must be a width of at least 1 and unit a word, not {task.outputs!r} and {task.unit!r}",
     )
-    output = torch.randn(len(y), task.outputs, generator=generator(7), dtype=torch.float64, requires_grad=True)
+    shape = (len(y), task.outputs, *(y.shape[1:] if isinstance(task, PixelTask) else ()))
+    output = torch.randn(shape, generator=generator(7), dtype=torch.float64, requires_grad=True)
     with no_side_effects("a task"):
         loss = task.loss(output, y)
         grad = torch.autograd.grad(loss, output)[0]

@@ -27,13 +27,16 @@ from potstill.testing.toy import toy_source
 __all__ = ["check_augmentation", "check_network", "check_parametrization", "rows_violation"]
 
 
-def check_network(make: NetworkFactory, shape: tuple[int, ...] | InputSpec, num_classes: int) -> None:
+def check_network(
+    make: NetworkFactory, shape: tuple[int, ...] | InputSpec, num_classes: int, *, per_pixel: bool = False
+) -> None:
     """Check a network factory: equal seeds give equal networks, which embed, classify and differentiate twice.
 
     Args:
         make: factory.
         shape: shape of one input, or its `InputSpec`, which inputs of several tensors by name need.
         num_classes: k, the width of the logits.
+        per_pixel: logits are of each pixel of a picture, (n, k, h, w).
 
     Raises:
         ContractError: a promise is broken.
@@ -50,7 +53,8 @@ def check_network(make: NetworkFactory, shape: tuple[int, ...] | InputSpec, num_
     x = tree_map(lambda t: t.requires_grad_(t.is_floating_point()), random_inputs(spec, 3, generator(3)))
     a.eval()
     logits, features = a(x), a.embed(x)
-    require(tuple(logits.shape) == (3, num_classes), f"logits must be (3, {num_classes}), not {tuple(logits.shape)}")
+    wanted = (3, num_classes, *(spec.shape[1:] if per_pixel else ()))
+    require(tuple(logits.shape) == wanted, f"logits must be {wanted}, not {tuple(logits.shape)}")
     require(features.ndim == 2, f"embed must return flattened features, not {tuple(features.shape)}")
     grads = torch.autograd.grad(logits.logsumexp(1).sum(), tuple(a.parameters()), create_graph=True)
     total = torch.stack([g.square().sum() for g in grads]).sum()

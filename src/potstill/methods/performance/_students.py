@@ -27,6 +27,7 @@ from potstill.methods.engine import (
 from potstill.methods.performance._ridge import target_statistics
 from potstill.methods.performance._unrolled import STUDENT_LR, Unrolling
 from potstill.methods.performance._windows import BalancedBatches, Batches, Windows
+from potstill.tasks import get_targets
 
 __all__ = ["StudentValues", "WindowValues", "build_unrolled_engine", "build_windowed_engine"]
 
@@ -89,7 +90,8 @@ def build_unrolled_engine(
     Args:
         factor: what all rates are multiplied with at a state.
     """
-    units = () if has_classes(problem) else tuple(target_statistics(problem)[1].tolist())
+    real = not has_classes(problem) and get_targets(problem.train).is_floating_point()
+    units = tuple(target_statistics(problem)[1].tolist()) if real else ()
     payload = ParamGroup(lr=method.lr, optimizer=method.optimizer, momentum=method.momentum)
     rules: ParamGroups = {
         "payload/": payload,
