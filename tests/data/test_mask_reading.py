@@ -187,7 +187,7 @@ def wrong(tmp_path: Path, what: str) -> Path:
         ("no mask", r"images/003.png: there is no file 003.png in masks/; every picture needs a mask"),
         ("no picture", r"masks/003.png: there is no picture of this name in"),
         ("size", r"masks/003.png: the mask has 16 × 17 pixels, its picture 003.png has 16 × 16; save both at one size"),
-        ("value", r"masks/001.png: the value 2 is no class, as classes.txt names 2 classes, for 0 … 1"),
+        ("value", r"masks/001.png: the value 2 stands for none of the classes: classes.txt names 2 classes, for 0 … 1"),
         ("jpeg", r"masks/003.jpg: .jpg files change the values of a mask; save masks as PNG"),
         ("broken", r"masks/003.png: not a mask that can be read"),
         ("one value", r"masks must hold 2 to 255 classes, but hold one value, 0"),
@@ -220,7 +220,9 @@ def test_what_is_wrong_with_arrays_is_said_in_one_line() -> None:
         potstill.load_data((x, y), task="segmentation", label="mask")
     with pytest.raises(PotstillError, match="not streamed"):
         potstill.load_data((x, y), task="segmentation", stream=True)
-    with pytest.raises(PotstillError, match=r"test\): mask 0: the value 9 is no class, as the training masks have no"):
+    with pytest.raises(
+        PotstillError, match=r"test\): mask 0: the value 9 stands for none of the classes: the training masks"
+    ):
         potstill.load_data((x, y, x, y * 0 + 9), task="segmentation")
 
 

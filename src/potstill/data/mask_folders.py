@@ -107,17 +107,14 @@ def _files(folder: Path) -> dict[str, Path]:
     Raises:
         PotstillError: two differ in their suffix alone.
     """
-    found: dict[str, Path] = {}
+    by_stem: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in SUFFIXES or path.name.startswith(".") or not path.is_file():
             continue
-        if path.stem in found:
-            raise PotstillError(
-                f"{path}: {found[path.stem].name} has the same name but for its suffix, so masks cannot be told apart; "
-                "rename one"
-            )
-        found[path.stem] = path
-    return found
+        if path.stem in by_stem:
+            raise PotstillError(f"{path}: {by_stem[path.stem].name} has the same name but for its suffix; rename one")
+        by_stem[path.stem] = path
+    return by_stem
 
 
 def _pairs(folders: tuple[Path, Path], stems: Sequence[str] | None, *, all_masked: bool) -> tuple[MaskPair, ...]:

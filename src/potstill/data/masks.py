@@ -45,7 +45,7 @@ def read_masks(task: Segmentation, data: object, options: ReadOptions) -> Splits
     """Read a folder of pictures and masks (`mask_folders.list_masks`), an ``.npz`` file or arrays (x, y).
 
     Args:
-        task: what is asked for; names of classes are filled in from ``classes.txt``, from ``classes`` of an ``.npz``
+        task: the requested task; names of classes are filled in from ``classes.txt``, from ``classes`` of an ``.npz``
             file, or from the values in the training masks.
         data: what holds them. Arrays are pictures as for classes, and masks (n, h, w) of whole numbers.
         options: how to read it.
@@ -71,22 +71,22 @@ def _read_folder(task: Segmentation, listed: PairedFolder, options: ReadOptions)
     items = [(str(pair.picture), pair.picture) for pair in pairs]
     got = decode_images(items, size=options.size, skip_bad=options.skip_bad, name=listed.name)
     names, size = read_class_names(listed.root), (got.pixels.shape[2], got.pixels.shape[3])
-    kept = [pairs[i] for i in got.positions]
-    values = np.stack([read_mask(pair, size, names) for pair in kept])
+    decoded = [pairs[i] for i in got.positions]
+    values = np.stack([read_mask(pair, size, names) for pair in decoded])
     first = sum(i < cut for i in got.positions)
-    where = [str(pair.mask) for pair in kept]
+    where = [str(pair.mask) for pair in decoded]
     parts = [(values[:first], where[:first]), (values[first:], where[first:])]
     said = task.labels or (() if names is None else names.names)
     labels, masks, notes = _as_classes(parts, said, names, listed.name, is_voc=listed.is_voc)
     places = torch.tensor(got.positions, dtype=torch.int64)
-    files = tuple(pair.picture.relative_to(listed.root).as_posix() for pair in kept)
+    files = tuple(pair.picture.relative_to(listed.root).as_posix() for pair in decoded)
     part = RawPart(
-        inputs=got.pixels, labels=torch.zeros(len(kept), dtype=torch.int64), targets=torch.cat(masks), names=files,
+        inputs=got.pixels, labels=torch.zeros(len(decoded), dtype=torch.int64), targets=torch.cat(masks), names=files,
         places=places,
     )  # fmt: skip
     return RawSplits(
         name=listed.name, train=part.select(torch.arange(first)),
-        test=None if listed.test is None else part.select(torch.arange(first, len(kept))),
+        test=None if listed.test is None else part.select(torch.arange(first, len(decoded))),
         spec=InputSpec(kind="image", shape=tuple(got.pixels.shape[1:])), classes=(), task=replace(task, labels=labels),
         notes=(*listed.notes, *got.notes, *notes),
     )  # fmt: skip
@@ -157,29 +157,33 @@ def _as_classes(
     """
     present = [int(v) for v in np.unique(parts[0][0])]
     if set(present) == {0, IGNORED} and len(names) in (0, 2):
-        known = {0: 0, IGNORED: 1}
+        numbering = {0: 0, IGNORED: 1}
         labels = tuple(names) or _BINARY
         notes = [f"{name}: masks of 0 and 255 read as {labels[0]} and {labels[1]}"]
     elif names:
-        known, labels, notes = {v: v for v in range(len(names))} | {IGNORED: IGNORED}, tuple(names), []
+        numbering, labels, notes = {v: v for v in range(len(names))} | {IGNORED: IGNORED}, tuple(names), []
     else:
         values = [v for v in present if v != IGNORED]
-        known, labels, notes = {v: i for i, v in enumerate(values)} | {IGNORED: IGNORED}, tuple(map(str, values)), []
+        numbering, labels, notes = (
+            {v: i for i, v in enumerate(values)} | {IGNORED: IGNORED},
+            tuple(map(str, values)),
+            [],
+        )
         if is_voc and values and max(values) < len(_VOC):
-            known, labels = {v: v for v in range(len(_VOC))} | {IGNORED: IGNORED}, _VOC
+            numbering, labels = {v: v for v in range(len(_VOC))} | {IGNORED: IGNORED}, _VOC
         elif values != list(range(len(values))):
             shown = ", ".join(map(str, values[:6])) + (" …" if len(values) > 6 else "")
             notes.append(f"{name}: mask values {shown} numbered anew as 0 … {len(values) - 1}")
     if not 2 <= len(labels) <= _MOST:
         what = f"one value, {labels[0]}" if len(labels) == 1 else f"{len(labels):,} values"
         raise PotstillError(
-            f"{name}: masks must hold 2 to {_MOST} classes, but hold {what}; masks are no pictures and no numbers of "
-            "objects: write the class of each pixel"
+            f"{name}: masks must hold 2 to {_MOST} classes, but hold {what}; write the class of each pixel, not its "
+            "brightness or the number of its object"
         )
-    if any(bool((raw == IGNORED).any()) for raw, _ in parts) and known[IGNORED] == IGNORED:
+    if any(bool((raw == IGNORED).any()) for raw, _ in parts) and numbering[IGNORED] == IGNORED:
         notes.append(f"{name}: pixels of {IGNORED} have no class: no loss and no score counts them")
     table = np.full(65536, _MOST + 1, dtype=np.uint16)
-    for value, number in known.items():
+    for value, number in numbering.items():
         table[value] = number
     masks: list[Tensor] = []
     for raw, where in parts:
@@ -192,8 +196,8 @@ def _as_classes(
                 else f"{listed.path.name} names {len(labels)} classes, for 0 … {len(labels) - 1}"
             )  # fmt: skip
             raise PotstillError(
-                f"{where[at]}: the value {value} is no class, as {source}; correct the mask, or write {IGNORED} where "
-                "no class is known"
+                f"{where[at]}: the value {value} stands for none of the classes: {source}; correct the mask, or write "
+                f"{IGNORED} for pixels without a class"
             )
         masks.append(torch.from_numpy(numbers.astype(np.uint8)))
     if bool((masks[0] == IGNORED).all()):

@@ -162,7 +162,7 @@ def factory(
 
     Raises:
         PotstillError: the name is unknown, or the network does not take such inputs; the message names the smallest
-            image size. It answers for whole pictures where ``per_pixel`` is asked for, or the other way round.
+            image size. It answers for whole pictures where ``per_pixel`` is true, or the other way round.
     """
     if isinstance(name, CustomNetwork):
         return custom_factory(name, input, num_classes, torch.device(device), per_pixel=per_pixel)

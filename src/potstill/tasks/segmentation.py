@@ -23,7 +23,7 @@ _FRACTION = Metric(name="mIoU", direction="higher", unit="fraction", high=1.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segmentation:
-    """Segmentation. Targets are masks (n, h, w) of class numbers, `IGNORED` where nobody knows; networks predict a
+    """Segmentation. Targets are masks (n, h, w) of class numbers, `IGNORED` for pixels without one; networks predict a
     logit of each class for each pixel (n, k, h, w)."""
 
     name: ClassVar[str] = "segmentation"
