@@ -34,19 +34,19 @@ def graphs(root: Path) -> str:
 
 
 def graph_findings(root: Path) -> str:
-    """The highest mean of a made set and of real nodes under a GCN, beside the graph itself."""
+    """The highest mean of a distilled set, of means of clusters and of real nodes under a GCN, beside the graph."""
     path = root / "results" / "graphs.json"
     if not path.exists():
         return "Nothing has been measured yet."
     lines = []
     for graph in json.loads(path.read_text(encoding="utf-8"))["graphs"]:
         for part in (part for part in graph["parts"] if part["rows"]):
-            made, real = (
-                max((r for r in part["rows"] if _is_made(r) is wanted), key=lambda r: r["scores"]["gcn"]["mean"],
+            best = [
+                max((r for r in part["rows"] if _family(r) == family), key=lambda r: r["scores"]["gcn"]["mean"],
                     default=None)
-                for wanted in (True, False)
-            )  # fmt: skip
-            words = [_in_words(row) for row in (made, real) if row is not None]
+                for family in ("distilled", "means", "real")
+            ]  # fmt: skip
+            words = [_in_words(row) for row in best if row is not None]
             published = graph["published"][str(part["nodes"])]
             lines.append(
                 f"- **{graph['graph'].capitalize()}, {part['nodes']} nodes.** {'; '.join(words)}. Published: GCond "
@@ -55,15 +55,19 @@ def graph_findings(root: Path) -> str:
             )
     return "\n".join(
         [
-            "Highest means of a GCN by a distilled set, and by selected real nodes, at equal nodes (not equal bytes):",
+            "Highest means of a GCN by a distilled set, by means of clusters, and by selected real nodes, at equal nodes (not "
+            "equal bytes):",
             "",
             *lines,
         ]
     )
 
 
-def _is_made(row: Mapping[str, Any]) -> bool:
-    return str(row["row"]).startswith(("dc", "dm", "kip", "frepo"))
+def _family(row: Mapping[str, Any]) -> str:
+    name = str(row["row"])
+    if name.startswith(("dc", "dm", "kip", "frepo")):
+        return "distilled"
+    return "means" if "means (" in name else "real"
 
 
 def _in_words(row: Mapping[str, Any]) -> str:
