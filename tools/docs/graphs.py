@@ -55,8 +55,8 @@ def graph_findings(root: Path) -> str:
             )
     return "\n".join(
         [
-            "Highest means of a GCN by a distilled set, by means of clusters, and by selected real nodes, at equal nodes (not "
-            "equal bytes):",
+            "Highest means of a GCN by a distilled set, by means of clusters, and by selected real nodes, at equal "
+            "nodes (not equal bytes):",
             "",
             *lines,
         ]
