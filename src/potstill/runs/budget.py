@@ -18,6 +18,7 @@ from potstill.codecs import (
     Exact,
     Uniform,
     bits_per_value,
+    compress_encoded,
     encode_ints,
     encoded_bytes,
     estimate_bytes,
@@ -58,7 +59,7 @@ from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.parametrize.rows import Rows
 from potstill.rng import generator
 from potstill.runs.coded_samples import count_coded_samples, estimate_coded_share
-from potstill.tasks import Classification, get_targets, get_task, is_ragged, split_targets, target_mask
+from potstill.tasks import Classification, PackedTargets, get_targets, get_task, is_ragged, split_targets, target_mask
 
 __all__ = [
     "MOST_FILLED",
@@ -79,6 +80,10 @@ MOST_FILLED = 1 << 22
 _CODED_LABELS = 0.2
 """Part of their packed bytes that soft labels of real samples are planned to take; samples that are then too many are
 left out at the end (`potstill.runs.coded_samples.write_within`)."""
+_CODED_TARGETS = 64
+"""Packed targets, such as masks, that are coded to know the bytes of one."""
+_TARGET_ROOM, _FIRST_TARGET_BYTES = 1.2, 64
+"""Room for those of a set, which is smaller and may have harder ones."""
 _FEW_BITS = 4
 """Bits up to which made values are coded well enough to plan by: the lowest bits of finer ones are noise."""
 _MAX_COARSER = 64
@@ -416,7 +421,16 @@ def _target_bytes(train: Source, bits: int | None, scores: bool = False) -> Call
         return _ragged_bytes(lengths, lambda total: index_bytes(total * width, codes))
     if targets.is_floating_point():
         return lambda n: 4 * n * each
+    if isinstance(task, PackedTargets):
+        some = task.pack_targets(targets[:: max(1, len(targets) // _CODED_TARGETS)])
+        coded = encoded_bytes(compress_encoded(encode_ints(some))) / len(some)
+        return partial(_packed_bytes, each, task.outputs + 1, coded)
     return lambda n: index_bytes(n * each, int(targets.max()) + 1)
+
+
+def _packed_bytes(values: int, codes: int, coded: float, n: int) -> int:
+    """Return the bytes of ``n`` packed targets: as many as real ones take coded, and some room, or as codes."""
+    return min(index_bytes(n * values, codes), math.ceil(n * coded * _TARGET_ROOM) + _FIRST_TARGET_BYTES)
 
 
 def _whole_bytes(train: Source, store: Codec) -> Callable[[int], int]:
