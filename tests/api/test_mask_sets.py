@@ -182,3 +182,45 @@ def test_default_networks_follow_the_masks() -> None:
     assert factory_for("unet", splits.train).name == "unet-d2-w16"
     small = potstill.distill(splits, "dm", items=2, steps=1, progress=None)
     assert any(note.startswith("network unet: convnet, which dm has by default") for note in small.notes)
+
+
+def test_the_page_shows_pictures_beside_masks_and_the_export_is_read_again(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    x, y = squares(12)
+    y[0, 0] = IGNORED
+    names = ["field", "<b>road</b>", "tree"]
+    splits = potstill.load_data({"x": x, "y": y, "classes": names}, task="segmentation", test_fraction=0)
+    small = potstill.distill(splits, "balanced-masks", items=12, progress=None)
+    small.save("small.safetensors")
+    assert main(["report", "small.safetensors", "--out", "page.html"]) == 0
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert page.count('alt="mask of picture') == 12
+    assert "12 of 12 pictures, each beside its mask" in page
+    assert "&lt;b&gt;road&lt;/b&gt;" in page
+    assert "<b>road" not in page
+    assert "white: pixels without a class" in page
+    assert main(["export", "small.safetensors", "--to", "png", "--out", "folder"]) == 0
+    again = potstill.load_data("folder", test_fraction=0)
+    assert isinstance(again.train, TensorSource)
+    assert torch.equal(again.train.targets.long(), small.labels)
+    assert torch.equal(again.train.raw(torch.arange(12)), small.inputs)
+    assert again.train.task == Segmentation(labels=tuple(names))
+    assert main(["export", "small.safetensors", "--to", "npz", "--out", "a.npz"]) == 0
+    arrays = potstill.load_data("a.npz", task="segmentation", test_fraction=0)
+    assert torch.equal(arrays.train.targets.long(), small.labels)
+    for to, name in (("parquet", "a.parquet"), ("webdataset", "shards")):
+        assert main(["export", "small.safetensors", "--to", to, "--out", name]) == 0
+    assert main(["inspect", "small.safetensors"]) == 0
+    capsys.readouterr()
+
+
+def test_a_plan_and_a_comparison_know_masks(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_masks(tmp_path / "fields")
+    assert main(["plan", "fields", "--method", "random", "--items", "3"]) == 0
+    assert "16 pictures of 3×16×16" in capsys.readouterr().out
+    short = ["--methods", "random,balanced-masks", "--items", "3", "--seeds", "1", "--repeats", "1", "--steps", "5"]
+    assert main(["compare", "fields", *short, "--network", "fcn2d-d1-w4", "--out", "both"]) == 0
+    assert "mIoU" in (tmp_path / "both" / "leaderboard.json").read_text(encoding="utf-8")
+    assert main(["report", "both", "--out", "page.html"]) == 0
+    assert "mIoU" in (tmp_path / "page.html").read_text(encoding="utf-8")

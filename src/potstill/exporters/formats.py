@@ -41,9 +41,9 @@ def export(
 ) -> Path:  # fmt: skip
     """Write a set in another format, and return its path. Values and soft labels are exact; images are 8-bit copies.
 
-    - ``png``: a folder ``CLASS/0000.png`` with ``sheet.png`` and ``labels.json`` (class names, rows, weights, card); or
-      the sheet alone, at a path that ends in .png. Values are clamped to [0,1] and rounded to 8 bits: the one format
-      with a loss.
+    - ``png``: a folder ``CLASS/0000.png`` with ``sheet.png`` and ``labels.json`` (class names, rows, weights, card), of
+      pictures with masks ``images/``, ``masks/`` and ``classes.txt``; or the sheet alone, at a path that ends in .png.
+      Values are clamped to [0,1] and rounded to 8 bits: the one format with a loss.
     - ``npz``: ``x`` float32 in data units, ``y``, ``classes``, ``mean``, ``std``, ``card``; where there are any also
       ``index``, ``weights``, ``whitening_mean``, ``whitening_matrix`` and ``whitening_inverse``.
     - ``parquet``: columns ``input`` (float32 list; its shape is in the schema's metadata), ``label``, ``soft_label``

@@ -16,7 +16,9 @@ from potstill.dataset_file.dataset import Distilled
 from potstill.dataset_file.files import write_atomic
 from potstill.dataset_file.folders import write_folder
 from potstill.errors import PotstillError
+from potstill.exporters.masks import write_masks
 from potstill.kinds import get_kind
+from potstill.tasks import Segmentation
 
 __all__ = [
     "class_folder_names",
@@ -139,7 +141,8 @@ def write_png(distilled: Distilled, path: Path) -> None:
     """Write ``CLASS/0000.png``, ``sheet.png`` and ``labels.json`` to a new folder, or the sheet alone to a path with
     .png.
 
-    Images without classes are in ``items``; captions are in ``metadata.jsonl``.
+    Images without classes are in ``items``, those with masks as `potstill.exporters.masks` says; captions are in
+    ``metadata.jsonl``.
 
     Raises:
         PotstillError: the set has no images, or ``path`` is taken or cannot be written.
@@ -149,6 +152,9 @@ def write_png(distilled: Distilled, path: Path) -> None:
     contact_sheet(distilled).save(buffer, format="PNG")
     if path.suffix.lower() == ".png":
         write_atomic(path, buffer.getvalue())
+        return
+    if isinstance(distilled.task, Segmentation):
+        write_masks(distilled, distilled.task, path, pictures, encode_png)
         return
     folders = class_folder_names(row_names(distilled))
 

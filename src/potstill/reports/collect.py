@@ -117,7 +117,8 @@ def _unclassed(arrays: Mapping[str, Any], card: Mapping[str, Any]) -> Gallery | 
     if inputs.ndim not in (2, 3, 4) or len(inputs) != len(targets):
         return None
     task = card["task"] if isinstance(card.get("task"), Mapping) else {}
-    called = task.get("targets", ())
+    masked = task.get("name") == "segmentation" and targets.shape[1:] == inputs.shape[2:]
+    called = task.get("labels" if masked else "targets", ())
     real = np.issubdtype(targets.dtype, np.floating) and bool((targets > np.finfo(np.float32).min).all())  # no padding
     return Gallery(
         inputs=inputs[:_MOST_ITEMS].astype(np.float32),
@@ -127,6 +128,7 @@ def _unclassed(arrays: Mapping[str, Any], card: Mapping[str, Any]) -> Gallery | 
         columns=tuple(map(str, arrays.get("columns", ()))),
         real="index" in arrays,
         targets=targets[:_MOST_ITEMS] if real else None,
+        masks=targets[:_MOST_ITEMS] if masked else None,
         target_names=tuple(map(str, called)) if isinstance(called, list | tuple) else (),
         kind=str(about.get("kind", "")) if isinstance(about := card.get("input"), Mapping) else "",
         titles=tuple(map(str, titles)) if isinstance(titles := task.get("titles"), list | tuple) else (),

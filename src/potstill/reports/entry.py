@@ -40,6 +40,8 @@ class Gallery:
     target_names: tuple[str, ...] = ()
     captions: tuple[str, ...] = ()
     scores: tuple[float, float] | None = None
+    masks: Num[np.ndarray, "n h w"] | None = None
+    """Class of each pixel of each picture; ``target_names`` are the classes'."""
     series: Float[np.ndarray, "count length v"] | None = None
     """Points of which the windows are parts."""
     kind: str = ""

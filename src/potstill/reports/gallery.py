@@ -8,6 +8,7 @@ from potstill._util.html import Html, join_html, tag
 from potstill._util.notebook_repr import inline_image
 from potstill.reports.drawings import draw_window, labelled, parallel_axes, scroll_box
 from potstill.reports.entry import Gallery
+from potstill.reports.masks import masked_pictures
 from potstill.reports.sounds import HEARD, SOUND_KIND, sound_players
 from potstill.reports.tables import bare_table, note, row
 
@@ -293,7 +294,9 @@ def _stretches(g: Gallery, names: Sequence[str]) -> Html | None:
 def items(g: Gallery, of: str = "") -> list[Html]:
     """Return the first items of a set without classes, of any kind; ``of`` says whose."""
     most, total = min(_MOST_ITEMS, len(g.inputs)), sum(g.sizes)
-    if g.inputs.ndim == 2 and g.kind == _USERS:
+    if g.masks is not None:
+        shown, noun = masked_pictures(g, most), "pictures, each beside its mask"
+    elif g.inputs.ndim == 2 and g.kind == _USERS:
         shown, noun = _users(g, most, of), "users"
     elif g.inputs.ndim == 4:
         shown, noun = _pairs(g, most), "items"

@@ -1,7 +1,8 @@
 r"""Balanced masks: pictures whose masks together show all classes equally, by their pixels.
 
-Ours, after the first stage of D3S2, "class-balanced mask selection" (Zheng et al., arXiv:2605.25022), whose abstract
-says that a greedy strategy prefers classes that are rare so far; its second stage, a diffusion model, is not here.
+After the first stage of D3S2 (Zheng et al., arXiv:2605.25022), class-balanced mask selection. Its abstract says that a
+greedy strategy prefers classes that are rare so far; the equation is ours, and the diffusion model of its second stage
+is not here.
 
 .. math::
     p_t = \arg\max_{i} \sum_{c} \sqrt{ s_{ic} + \sum_{j<t} s_{p_j c} }
@@ -36,7 +37,7 @@ class BalancedMasks(Method[MaskState]):
     """Real pictures whose masks together show all classes equally."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Class-balanced masks", paper="ours, after arXiv:2605.25022", year=2026, family="selection",
+        title="Class-balanced masks", paper="arXiv:2605.25022", year=2026, family="selection",
         is_selection=True, tasks=("segmentation",),
         use_when="Take it for pictures with masks where some classes have few pixels.",
         avoid_when="Avoid it where every picture shows all classes: it looks at masks alone, and not at pictures.",
