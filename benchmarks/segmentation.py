@@ -4,16 +4,17 @@
     python benchmarks/segmentation.py --show
 
 ``FOLDER`` is ``usr/share/tuxpaint/stamps`` of Debian's package ``tuxpaint-stamps-default`` (GPL-2), of which nothing is
-distributed here. ``stamps``: 700 of its drawings and photographs of objects, each on a piece of one of scikit-learn's
-two photographs; the mask is where the object's own alpha is above one half, so masks are real and pictures are put
-together. ``digits``: generated pictures of one or two of scikit-learn's digits 0, 1, 3 and 7 on such pieces, of which 7
-is in a twelfth as many as 0; a pixel is of its digit's class where there is ink.
+distributed here. ``stamps``: 700
+of its drawings and photographs of objects, each on a piece of one of scikit-learn's two photographs; the mask is where
+the object's own alpha is above one half, so masks are real and pictures are put together. ``digits``: generated
+pictures of one or two of scikit-learn's digits 0, 1, 3 and 7 on such pieces, of which 7 is in a twelfth as many as 0; a
+pixel is of its digit's class where there is ink.
 
 Test pictures have other objects and the right halves of the photographs. A set is of one seed, which draws objects,
-backgrounds, the set and the students. All rows have the same budget in bytes at four bits a value, masks included; ``dc`` has
-as many pictures as ``random``, or fewer until they fit.
-The students' rate was chosen on a part of the training pictures of another seed. Every cell is a file under
-``--folder``, from which an interrupted run goes on; the summary goes to ``results/segmentation.json``.
+backgrounds, the set and the students. All rows have the same budget in bytes at four bits a value, masks included;
+``dc`` has as many pictures as ``random``, or fewer until they fit. The students' rate was chosen on a part of the
+training pictures of another seed. Every cell is a file under ``--folder``, from which an interrupted run goes on; the
+summary goes to ``results/segmentation.json``.
 """
 
 import argparse
@@ -236,8 +237,9 @@ def main() -> None:
                 except PotstillError as error:
                     print(data, row, budget, seed, "refused:", error, flush=True)
     result = {
-        "machine": machine(), "students": STUDENTS, "steps": STEPS, "students of all": FULL_STUDENTS, "steps of all": FULL_STEPS,
-        "batch": BATCH, "rate": RATE, "codec": CODEC, "side": SIDE, "training pictures": TRAIN, "test pictures": TEST,
+        "machine": machine(), "students": STUDENTS, "steps": STEPS, "students of all": FULL_STUDENTS,
+        "steps of all": FULL_STEPS, "batch": BATCH, "rate": RATE, "codec": CODEC, "side": SIDE,
+        "training pictures": TRAIN, "test pictures": TEST,
         "data": [block(data, args) for data in args.data.split(",")],
     }  # fmt: skip
     args.out.write_text(json.dumps(result, indent=1) + "\n")
