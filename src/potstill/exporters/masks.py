@@ -22,7 +22,7 @@ def write_masks(
     distilled: Distilled, task: Segmentation, path: Path, pictures: np.ndarray, encode: Callable[[Any], bytes]
 ) -> None:
     """Write ``images/0000.png``, ``masks/0000.png`` (palette files of class numbers, 255 for pixels without a class),
-    ``classes.txt`` and ``labels.json`` (class names, card) to a new folder.
+    ``classes.txt`` and ``labels.json`` (class names, metadata) to a new folder.
 
     Args:
         distilled: the set.

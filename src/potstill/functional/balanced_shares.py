@@ -20,11 +20,11 @@ def balanced_shares(shares: Float[Tensor, "n k"], m: int) -> Int64[Tensor, " m"]
     rows = shares.double()
     total = rows.new_zeros(rows.shape[1])
     free = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
-    chosen: list[int] = []
+    picked_rows: list[int] = []
     for _ in range(m):
         gains = (total + rows).sqrt().sum(1).where(free, -torch.inf)
         at = int(gains.argmax())
-        chosen.append(at)
+        picked_rows.append(at)
         free[at] = False
         total = total + rows[at]
-    return torch.tensor(chosen, dtype=torch.int64)
+    return torch.tensor(picked_rows, dtype=torch.int64)
