@@ -46,7 +46,10 @@ class CachedTensors(ABC):
 
     def build(self) -> tuple[Payload, str] | None:
         """Compute and cache it; if it cannot be cached, return it and the reason."""
-        tensors = self.compute()
+        return self.write(self.compute())
+
+    def write(self, tensors: Payload) -> tuple[Payload, str] | None:
+        """Write tensors to the cache; if that fails, return them and the reason."""
         try:
             make_cache_folder(self.path.parent)
             write_tensors(self.path, tensors, {"hash": hash_tensors(tensors)})

@@ -33,7 +33,7 @@ from potstill.pretraining.cached_tensors import CachedTensors
 from potstill.rng import generator
 
 __all__ = [
-    "LAYERS", "Autoencoder", "FitAutoencoder", "activation_shape", "decode_latents", "encode_images",
+    "LAYERS", "Autoencoder", "FitAutoencoder", "activation_shape", "check_tensors", "decode_latents", "encode_images",
     "generator_shapes", "to_layer",
 ]  # fmt: skip
 
@@ -198,7 +198,11 @@ class FitAutoencoder(CachedTensors):
     def estimate(self) -> tuple[Callable[[], object], float]:
         """Return the training on a few batches."""
         images = min(self._images, 4 * _BATCH)
-        return lambda: self._fit(images, 1), float(images)
+        return lambda: self.fit_part(images), float(images)
+
+    def fit_part(self, images: int) -> dict[str, Tensor]:
+        """Train for one epoch on some pictures only."""
+        return self._fit(images, 1)
 
 
 def elbo_loss(
@@ -209,6 +213,36 @@ def elbo_loss(
     logits = _logits(mean + (log_variance / 2).exp() * noise, weights, 0, tuple(x.shape[1:]))
     divergence = (mean.square() + log_variance.exp() - 1 - log_variance).sum() / 2
     return (F.binary_cross_entropy_with_logits(logits, x, reduction="sum") + kl * divergence) / len(x)
+
+
+def check_tensors(tensors: Payload, wanted: Mapping[str, tuple[int, ...]], settings: str) -> None:
+    """Check the tensors of a generator that somebody gives.
+
+    Args:
+        tensors: tensors by name.
+        wanted: their shapes.
+        settings: settings that decide the shapes, as text.
+
+    Raises:
+        PotstillError: they are of another architecture, not finite, or of another range than pictures.
+    """
+    found = {n: tuple(t.shape) for n, t in tensors.items()}
+    for name, size in wanted.items():
+        if found.get(name) != size:
+            has = f"it is {list(found[name])}" if name in found else "there is none"
+            raise PotstillError(
+                f"generator: the tensor {name!r} must be {list(size)} for {settings} and these pictures, but {has}; "
+                "give a file of this architecture"
+            )
+    if odd := sorted(set(found) - set(wanted)):
+        raise PotstillError(f"generator: it has a tensor {odd[0][:80]!r}, which this architecture lacks; remove it")
+    if not all(bool(torch.isfinite(t).all()) for t in tensors.values()):
+        raise PotstillError("generator: its tensors must be finite, but some values are not; give another file")
+    if (span := tensors["range"].tolist()) != [0.0, 1.0]:
+        raise PotstillError(
+            f"generator: its range must be the pictures', 0 to 1, but it is {span[0]:g} to {span[1]:g}; give one "
+            "whose output has the data's range"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,23 +297,8 @@ class Autoencoder:
         tensors = value if isinstance(value, Mapping) else read_tensors(Path(value), _MAX_BYTES)[0]
         wanted = generator_shapes(self.jobs(ground)[0].train.input.shape, self.dim, self.width)
         needed = {n: s for n, s in wanted.items() if not n.startswith("encoder/")}
-        found = {n: tuple(t.shape) for n, t in tensors.items()}
-        for name, size in (wanted if set(found) - set(needed) else needed).items():
-            if found.get(name) != size:
-                has = f"it is {list(found[name])}" if name in found else "there is none"
-                raise PotstillError(
-                    f"generator: the tensor {name!r} must be {list(size)} for dim={self.dim}, width={self.width} and "
-                    f"these pictures, but {has}; give a file of this architecture"
-                )
-        if odd := sorted(set(found) - set(wanted)):
-            raise PotstillError(f"generator: it has a tensor {odd[0][:80]!r}, which this architecture lacks; remove it")
-        if not all(bool(torch.isfinite(t).all()) for t in tensors.values()):
-            raise PotstillError("generator: its tensors must be finite, but some values are not; give another file")
-        if (span := tensors["range"].tolist()) != [0.0, 1.0]:
-            raise PotstillError(
-                f"generator: its range must be the pictures', 0 to 1, but it is {span[0]:g} to {span[1]:g}; give one "
-                "whose output has the data's range"
-            )
+        settings = f"dim={self.dim}, width={self.width}"
+        check_tensors(tensors, wanted if set(tensors) - set(needed) else needed, settings)
         return tensors
 
     def describe_work(self, missing: Sequence[FitAutoencoder]) -> str:

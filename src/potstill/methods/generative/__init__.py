@@ -1,0 +1,1 @@
+"""Methods that sample a class-conditional diffusion model; their sets are the decoded pictures."""
