@@ -73,6 +73,12 @@ SMALL = {
     "total": 5,
     "swing": 1,
     "inner_steps": 3,
+    "diffusion_updates": 3,
+    "diffusion_width": 8,
+    "latent_dim": 4,
+    "autoencoder_width": 3,
+    "autoencoder_epochs": 1,
+    "sampling_steps": 4,
     "student_steps": 3,
 }
 """Settings that shorten a method where it has them; the promise itself does not depend on them."""
@@ -252,6 +258,8 @@ def test_the_counts_that_may_be_zero() -> None:
         "cim": {"teacher_epochs"},
         "dq": {"teacher_epochs"},
         "kip": {"depth"},
+        **{n: {"autoencoder_epochs", "teacher_epochs"} for n in ("d4m", "minimax", "diffusion-samples")},
+        "mgd3": {"autoencoder_epochs", "teacher_epochs", "stop"},
         "cv-dd": {"pad", "jitter", "teacher_epochs", "label_batch"},
         **recovered,
     }

@@ -17,7 +17,7 @@ from potstill.testing import toy_problem, toy_source
 SMALL: dict[str, Any] = {
     "pretrained_networks": 2, "pretrain_epochs": 1, "teacher_epochs": 1, "num_experts": 1, "train_epochs": 1,
     "record_epochs": 3, "trajectory": 3, "runs": 2, "window": 3, "swing": 0, "checkpoints": 2, "epoch": 2,
-    "iterations": 4, "batch_real": 6, "samples": 4, "crops": 2,
+    "iterations": 4, "batch_real": 6, "samples": 4, "crops": 2, "diffusion_updates": 3, "autoencoder_epochs": 1,
 }  # fmt: skip
 """Settings that shorten a method where it has them."""
 ALL = names("methods", outside=False)

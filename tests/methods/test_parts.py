@@ -24,6 +24,7 @@ QUICK = {
     "batch": 6,
     "samples": 4, "crops": 2, "ascent": 2, "round_iterations": 2, "pool_steps": 2, "pool_initial": 2,
     "record_epochs": 3, "trajectory": 3, "runs": 2, "window": 3, "checkpoints": 2, "epoch": 2,
+    "diffusion_updates": 3, "diffusion_width": 8, "autoencoder_width": 3, "autoencoder_epochs": 1, "sampling_steps": 4,
 }  # fmt: skip
 """Settings that shorten a method where it has them."""
 EXPERTS = {"train_epochs": 5, "min_start_epoch": 0, "max_start_epoch": 2, "expert_epochs": 2, "student_steps": 2}

@@ -137,8 +137,9 @@ def distill(
         experts: expert trajectories in place of those that the method would train: cached files, published replay
             buffers (``replay_buffer_0.pt``), folders of either, or values (`potstill.pretraining.Trajectory`). Default:
             trained here or taken from the cache.
-        generator: generator in place of the one that parametrization ``latents`` would train: a safetensors file, or
-            tensors by name (docs/guides/generators.md). Default: trained here or taken from the cache.
+        generator: generator in place of the one that parametrization ``latents`` or a method would train: a safetensors
+            file, tensors by name, or a diffusion model as an object (docs/guides/generators.md). Default: trained here
+            or taken from the cache.
         count_decoder: count what the set decodes by and its file lacks, such as a generator, against a budget in
             bytes. Default: the budget is of the file.
         initial: an earlier set, or its path, whose inputs the optimisation starts from. Its classes are matched by

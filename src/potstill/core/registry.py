@@ -83,6 +83,9 @@ _PATHS: dict[Group, dict[str, str]] = {
         "lpld": "methods.decoupled.lpld:LPLD", "wmdd": "methods.decoupled.wmdd:WMDD",
         "ufc": "methods.decoupled.ufc:UFC", "rded": "methods.decoupled.rded:RDED", "cim": "methods.decoupled.cim:CIM",
         "dq": "methods.decoupled.dq:DQ",
+        "d4m": "methods.generative.d4m:D4M", "minimax": "methods.generative.minimax:Minimax",
+        "mgd3": "methods.generative.mgd3:MGD3",
+        "diffusion-samples": "methods.generative.diffusion_samples:DiffusionSamples",
     },
     "networks": {},  # built-in networks have a grammar: potstill.nn.registry
     "augmentations": {

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from potstill.methods.distribution.idm import IDM
     from potstill.methods.distribution.m3d import M3D
     from potstill.methods.distribution.ncfm import NCFM
+    from potstill.methods.generative.d4m import D4M
+    from potstill.methods.generative.diffusion_samples import DiffusionSamples
+    from potstill.methods.generative.mgd3 import MGD3
+    from potstill.methods.generative.minimax import Minimax
     from potstill.methods.gradient.dc import DC
     from potstill.methods.gradient.dream import DREAM
     from potstill.methods.gradient.dsa import DSA
@@ -80,14 +84,14 @@ if TYPE_CHECKING:
     from potstill.methods.trajectory.tesla import TESLA
 
 __all__ = [
-    "ATBPTT", "ATT", "AUM", "CAFE", "CCS", "CDA", "CIM", "CRAIG", "CVDD", "DANCE", "DATM", "DC", "DD", "DELT", "DM",
-    "DQ", "DREAM", "DSA", "DSDM", "DWA", "EDC", "EL2N", "FADRM", "FTD", "GLISTER", "GVBSM", "IDC", "IDM", "IRT", "KIP",
-    "KRRST", "LD", "LESS", "LGM", "LPLD", "M3D", "MTT", "NCFM", "PAD", "RCIG", "RDED", "RFAD", "TDDS", "TESLA", "UFC",
-    "WMDD",
-    "Cartography", "ContextualDiversity", "DataDAM", "DynUnc", "Entropy", "FRePo", "FacilityLocation", "Forgetting",
-    "Glicko", "GraNd", "GradMatch", "GraphCut", "Herding", "KCenter", "KMeans", "KMedian", "KNNGraph",
-    "LeastConfidence", "Margin", "Moderate", "RaTBPTT", "Random", "RandomSoft", "Real", "Remember", "SRe2L",
-    "SRe2LPlus", "Stratified", "ZCore",
+    "ATBPTT", "ATT", "AUM", "CAFE", "CCS", "CDA", "CIM", "CRAIG", "CVDD", "D4M", "DANCE", "DATM", "DC", "DD",
+    "DELT", "DM", "DQ", "DREAM", "DSA", "DSDM", "DWA", "EDC", "EL2N", "FADRM", "FTD", "GLISTER", "GVBSM", "IDC",
+    "IDM", "IRT", "KIP", "KRRST", "LD", "LESS", "LGM", "LPLD", "M3D", "MGD3", "MTT", "NCFM", "PAD", "RCIG", "RDED",
+    "RFAD", "TDDS", "TESLA", "UFC", "WMDD",
+    "Cartography", "ContextualDiversity", "DataDAM", "DiffusionSamples", "DynUnc", "Entropy", "FRePo",
+    "FacilityLocation", "Forgetting", "Glicko", "GraNd", "GradMatch", "GraphCut", "Herding", "KCenter", "KMeans",
+    "KMedian", "KNNGraph", "LeastConfidence", "Margin", "Minimax", "Moderate", "RaTBPTT", "Random", "RandomSoft",
+    "Real", "Remember", "SRe2L", "SRe2LPlus", "Stratified", "ZCore",
 ]  # fmt: skip
 
 

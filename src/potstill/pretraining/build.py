@@ -21,6 +21,7 @@ from potstill.core import (
 from potstill.dataset_file.shared_decoders import hash_tensors, reader_tensors
 from potstill.errors import PotstillError, PotstillWarning
 from potstill.execution import Executor, choose_executor
+from potstill.pretraining.diffusion import DiffusionModel
 from potstill.pretraining.trajectory import Trajectories
 
 __all__ = [
@@ -96,6 +97,8 @@ def hash_asset(asset: Any) -> Any:
         return asset.digest
     if isinstance(asset, Mapping):
         return hash_tensors(asset)
+    if isinstance(asset, DiffusionModel):
+        return asset.fingerprint
     return [hash_tensors({**t.parameters, **t.buffers}) for t in asset]
 
 

@@ -1,4 +1,4 @@
-r"""Class-conditional diffusion over the latents of an autoencoder: an asset, trained here in about a minute, and cached.
+r"""Class-conditional diffusion over the latents of an autoencoder: an asset, trained here in a minute and cached.
 
 With z the latent of a picture by the encoder of `potstill.pretraining.generator`, standardised, and ε from N(0, 1)::
 
@@ -90,7 +90,11 @@ class DiffusionModel(Protocol):
 
 def denoiser_shapes(dim: int, hidden: int, num_classes: int) -> dict[str, tuple[int, ...]]:
     """Return the shapes of the denoiser's tensors by name."""
-    weights: dict[str, tuple[int, ...]] = {"in": (hidden, dim), "time": (hidden, 2 * _FREQUENCIES), "out": (dim, hidden)}
+    weights: dict[str, tuple[int, ...]] = {
+        "in": (hidden, dim),
+        "time": (hidden, 2 * _FREQUENCIES),
+        "out": (dim, hidden),
+    }
     weights |= {f"{i}/{part}": (hidden, hidden) for i in range(_BLOCKS) for part in ("first", "second")}
     shapes = {f"denoiser/{name}/weight": size for name, size in weights.items()}
     shapes |= {f"denoiser/{name}/bias": size[:1] for name, size in weights.items()}
@@ -105,7 +109,7 @@ def _initial_denoiser(dim: int, hidden: int, num_classes: int, rng: Generator) -
     for name, size in sorted(denoiser_shapes(dim, hidden, num_classes).items()):
         if "/norm/weight" in name:
             found[name] = torch.ones(size)
-        elif name.endswith("bias") or name.endswith(("second/weight", "denoiser/out/weight")):
+        elif name.endswith(("bias", "second/weight", "denoiser/out/weight")):
             found[name] = torch.zeros(size)
         else:
             scale = 0.02 if name.endswith("class") else size[-1] ** -0.5
@@ -285,7 +289,7 @@ class FitDiffusion(CachedTensors):
                 _write_progress(progress, state, update + 1, rng)
         tensors = {n: t.detach().cpu().contiguous() for n, t in state[0].items()}
         if not all(bool(torch.isfinite(t).all()) for t in tensors.values()):
-            raise PotstillError("the diffusion model's training did not stay finite; lower hidden, or look at the data")
+            raise PotstillError("the diffusion model's training did not stay finite; lower diffusion_width, or look at the data")
         flow = torch.tensor(float(self.objective == "flow"))
         scale = {"latents/mean": mean.cpu(), "latents/std": std.cpu()}
         shape = torch.tensor(self.train.input.shape, dtype=torch.float32)
@@ -399,7 +403,10 @@ class Diffusion:
         if not isinstance(value, Mapping | str | Path):
             return _check_model(value, train)
         tensors = value if isinstance(value, Mapping) else read_tensors(Path(value), _MAX_BYTES)[0]
-        settings = f"dim={self.dim}, width={self.width}, hidden={self.hidden}, {len(train.classes)} classes"
+        settings = (
+            f"latent_dim={self.dim}, autoencoder_width={self.width}, diffusion_width={self.hidden}, "
+            f"{len(train.classes)} classes"
+        )
         check_tensors(tensors, self._shapes(train), settings)
         if float(tensors["objective"]) != float(self.objective == "flow"):
             raise PotstillError(

@@ -86,7 +86,8 @@ class RunSpec:
     experts: Any = None
     """Expert trajectories in place of those that the method would train: values, files or folders."""
     generator: Any = None
-    """Generator in place of the one that parametrization ``latents`` would train: tensors by name, or a file."""
+    """Generator in place of the one that parametrization ``latents`` or a method would train: tensors by name, a file,
+    or, of a diffusion model, an object (`potstill.pretraining.diffusion.DiffusionModel`)."""
     count_decoder: bool = False
     """Count what the set decodes by, such as a generator, against a budget in bytes."""
     initial: Distilled | str | Path | None = None

@@ -11,7 +11,7 @@ from potstill.core import Asset, Metrics, NonNegativeInt, Presets, Problem, Step
 from potstill.functional.coreset import k_means
 from potstill.functional.diffusion import Guide, denoise_samples, guided_noise, sampling_times
 from potstill.methods.decoupled._teachers import Labeller, TeacherConfig
-from potstill.methods.engine import has_classes, hard_labels, initial_inputs
+from potstill.methods.engine import hard_labels, has_classes, initial_inputs
 from potstill.pretraining.diffusion import Diffusion, DiffusionModel, Objective
 from potstill.rng import draw_seed, generator
 
@@ -190,22 +190,23 @@ class DiffusionConfig(TeacherConfig):
     """Noise on the way: 0 is DDIM (Euler), 1 as much as the DDPM steps of sample.py."""
     objective: Objective = "noise"
     """Training of the small model: to predict ``noise``, as published, or by ``flow`` matching."""
-    updates: int = 4000
+    diffusion_updates: int = 4000
     """Updates of that training. Ours: published are large models that are trained elsewhere."""
-    hidden: int = 192
+    diffusion_width: int = 192
     """Width of the model's layers (ours)."""
-    dim: int = 16
-    """Numbers of a latent (ours); this and the next two are as in parametrization ``latents``, and share its cache."""
-    width: int = 16
+    latent_dim: int = 16
+    """Numbers of a latent (ours); this and the next two are as in parametrization ``latents``, which shares the
+    autoencoder."""
+    autoencoder_width: int = 16
     """Channels of the autoencoder (ours)."""
-    epochs: NonNegativeInt = 10
-    """Epochs of the autoencoder (ours)."""
+    autoencoder_epochs: NonNegativeInt = 10
+    """Epochs of the autoencoder's training (ours)."""
 
     def diffusion(self) -> Diffusion:
         """Return the model as an asset."""
         return Diffusion(
-            dim=self.dim, width=self.width, epochs=self.epochs, hidden=self.hidden, updates=self.updates,
-            objective=self.objective,
+            dim=self.latent_dim, width=self.autoencoder_width, epochs=self.autoencoder_epochs,
+            hidden=self.diffusion_width, updates=self.diffusion_updates, objective=self.objective,
         )  # fmt: skip
 
     def sampler(self) -> Sampler:

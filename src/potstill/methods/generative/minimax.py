@@ -66,7 +66,7 @@ def minimax_terms(
         real, earlier: memories by class name.
         names: class names in label order.
     """
-    classes = y.unique().tolist()
+    classes = sorted(set(y.tolist()))
     far, near = predicted.new_zeros(()), predicted.new_zeros(())
     for c in classes:
         if names[c] in earlier:
@@ -149,7 +149,7 @@ class Minimax(DiffusionConfig, Method[MinimaxState]):
     def _pushed(self, memory: dict[str, Tensor], z: Tensor, y: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
         """Return a memory with new latents at its end, without the oldest that are too many."""
         found = dict(memory)
-        for c in y.unique().tolist():
+        for c in sorted(set(y.tolist())):
             rows = z[(y == c).to(z.device)]
             found[names[c]] = torch.cat([found.get(names[c], rows[:0]), rows])[-self.memory :]
         return found
@@ -162,7 +162,7 @@ class Minimax(DiffusionConfig, Method[MinimaxState]):
         made = []
         for c, (name, size) in enumerate(zip(problem.class_names, problem.sizes, strict=True)):
             rng = generator(state.seed, name)
-            start = sampler.start((size, self.dim), rng).to(problem.train.device)
+            start = sampler.start((size, self.latent_dim), rng).to(problem.train.device)
             made.append(decode_all(model, sampler.denoise(model, start, c, rng)))
         return labelled(problem, torch.cat(made), self.labeller())
 
