@@ -77,7 +77,12 @@ def test_a_sampler_makes_the_steps_of_ddim(eta: float) -> None:
     rates = torch.tensor([0.95, 0.8, 0.4, 0.1]).double()
     draws = [torch.randn(1, 1, generator=rng).item() for rng in [generator(7)] for _ in range(3)]
     found = denoise_samples(
-        torch.tensor([[0.3]], dtype=torch.float64), lambda x, t: (x + t / 10).tanh(), rates, (3, 2, 0), eta=eta, rng=generator(7)
+        torch.tensor([[0.3]], dtype=torch.float64),
+        lambda x, t: (x + t / 10).tanh(),
+        rates,
+        (3, 2, 0),
+        eta=eta,
+        rng=generator(7),
     )
     assert float(found) == pytest.approx(naive_steps(0.3, rates.tolist(), [3, 2, 0], eta, draws), abs=1e-9)
 

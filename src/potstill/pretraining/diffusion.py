@@ -289,7 +289,7 @@ class FitDiffusion(CachedTensors):
                 _write_progress(progress, state, update + 1, rng)
         tensors = {n: t.detach().cpu().contiguous() for n, t in state[0].items()}
         if not all(bool(torch.isfinite(t).all()) for t in tensors.values()):
-            raise PotstillError("the diffusion model's training did not stay finite; lower diffusion_width, or look at the data")
+            raise PotstillError("the diffusion model's training did not stay finite; lower diffusion_width")
         flow = torch.tensor(float(self.objective == "flow"))
         scale = {"latents/mean": mean.cpu(), "latents/std": std.cpu()}
         shape = torch.tensor(self.train.input.shape, dtype=torch.float32)
