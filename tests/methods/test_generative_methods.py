@@ -160,22 +160,30 @@ def test_modes_pull_until_guidance_stops() -> None:
     assert guide(clean, 0.5, 3).flatten().tolist() == [0.0, 0.0]
 
 
-def test_guided_samples_are_nearer_to_their_modes_and_0_is_plain() -> None:
-    settings = {**SMALL, "sampling_steps": 20, "diffusion_updates": 200, "diffusion_width": 16}
-    problem = toy_problem(MGD3(**settings), ipc=4)
-    model = problem.assets["generator"]
+class Normal(Knows):
+    """The exact model of latents from N(0, 1)."""
+
+    def eps(self, x_t: Tensor, t: Tensor, y: Tensor, /) -> Tensor:
+        return (1 - self.rates[int(t[0])]).sqrt() * x_t
+
+
+def test_guided_samples_are_nearer_to_their_modes() -> None:
+    modes, sampler = torch.randn(200, 3, generator=generator(1)), Sampler(guidance=1.0, steps=50, eta=1.0)
     gaps = {}
     for scale in (0.0, 0.1, 0.3):
-        sample = MGD3(**settings, mode_guidance=scale, stop=10).build_engine(problem).sample
-        apart = [
-            sample(problem, model, c, generator(5)) - class_centres(problem, model, c, generator(5)) for c in range(4)
-        ]
-        gaps[scale] = float(torch.cat(apart).square().mean())
-    assert gaps[0.3] < gaps[0.1] < gaps[0.0]
-    still = MGD3(**settings, mode_guidance=5.0, stop=20)
-    none = MGD3(**settings, mode_guidance=0.0)
-    a, b = (finished(m, problem, m.init(problem, generator(3))) for m in (still, none))
+        x = sampler.denoise(Normal(), torch.randn(200, 3, generator=generator(2)), 0, generator(3),
+                            guide=ModeGuide(modes, scale, 25))  # fmt: skip
+        gaps[scale] = float((x - modes).square().mean())
+    assert gaps[0.0] == pytest.approx(2.0, abs=0.25), "independent draws"
+    assert gaps[0.3] < 0.9 * gaps[0.1] < 0.9 * gaps[0.0]
+
+
+def test_without_a_pull_or_with_an_early_stop_samples_are_plain() -> None:
+    still, none, plain = MGD3(**SMALL, mode_guidance=5.0, stop=20), MGD3(**SMALL, mode_guidance=0.0), MGD3(**SMALL)
+    problem = toy_problem(still)
+    a, b, c = (finished(m, problem, m.init(problem, generator(3))) for m in (still, none, replace(plain, stop=0)))
     assert torch.equal(a.x, b.x)
+    assert not torch.equal(a.x, c.x)
 
 
 @pytest.mark.parametrize("method", [D4M(labels="hard"), MGD3(), DiffusionSamples()], ids=lambda m: type(m).__name__)
