@@ -340,6 +340,14 @@ def test_a_model_that_is_given_decides_the_set(cache: Path) -> None:
     torch.testing.assert_close(own.inputs[2:4], torch.full((2, 1, 8, 8), 0.25), atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize("method", ["mgd3", "minimax"])
+def test_a_budget_in_bytes_is_filled(method: str) -> None:
+    more = {"iterations": 20} if method == "minimax" else {}
+    small = made(method, ipc=None, bytes=700, codec="uint3", **more)
+    assert small.metadata["planned_bytes"] != 700
+    assert 0.8 * 700 <= small.metadata["bytes"]["total"] <= 700
+
+
 @pytest.mark.parametrize("method", ["d4m", "diffusion-samples"])
 def test_soft_labels_are_the_teachers(method: str) -> None:
     small = made(method, labels="soft")

@@ -46,7 +46,12 @@ ABOUT = {
         "closed form (`kip`, `frepo`, `rfad`, `rcig`); their labels can be scores (`--labels scores`), real numbers "
         "in which a hard label is one-hot − 1/k."
     ),
-    "generative": "These methods optimise a generator instead of samples.",
+    "generative": (
+        "These methods sample a class-conditional diffusion model: a small one that is trained on your data in a "
+        "minute, or your own. Pictures are stored as pictures, so that a reader needs no model. Compare them with "
+        "`diffusion-samples`, which does nothing more, and with real pictures in the same bytes: [sets from a "
+        "diffusion model](../guides/diffusion.md) has both."
+    ),
 }
 """Text at the top of each family's page."""
 

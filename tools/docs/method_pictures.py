@@ -57,7 +57,10 @@ def drawn_larger(levels: np.ndarray) -> Image.Image:
 def command(name: str, network: str | None) -> list[str]:
     """Return the arguments of ``potstill`` that make a method's set."""
     info = get_method_class(name).info
-    whole = info.is_selection or info.family == "decoupled"  # batch after batch: fewer steps would leave most untouched
+    whole = info.is_selection or info.family in (
+        "decoupled",
+        "generative",
+    )  # batch after batch: fewer steps would leave most untouched
     steps = [] if whole else ["--steps", str(STEPS)]
     small = [] if network is None else ["--network", network]
     return [

@@ -20,7 +20,7 @@ FAMILIES = {
     "decoupled": "Recover pictures from a trained network",
     "trajectory": "Match trajectories of training",
     "performance": "Train through training",
-    "generative": "Optimise a generator",
+    "generative": "Sample a diffusion model",
 }
 """Families in the order in which a reader meets them, by what they do."""
 
@@ -31,6 +31,7 @@ MENU = {
 """Entry of each family in the menu."""
 PREPARES = {
     "num_experts": "experts",
+    "diffusion_updates": "a diffusion model",
     "teacher_epochs": "a teacher",
     "teacher_steps": "a teacher",
     "record_epochs": "a recorded run",

@@ -81,14 +81,16 @@ def _planned_by(spec: RunSpec, limits: RunLimits, planned: int) -> ResolvedRun:
 
 
 def can_fill(run: ResolvedRun, limits: RunLimits) -> bool:
-    """Return whether short runs can say how many inputs fill the bytes: the run is longer, needs no trained networks,
-    and what is too large at its end can be made smaller."""
+    """Return whether short runs can say how many inputs fill the bytes: the run is longer and needs no trained
+    networks, or it samples a model; and what is too large at its end can be made smaller."""
     if run.max_bytes is None or run.max_bytes > MOST_FILLED or run.method.info.is_selection or not _repair(run):
         return False
     if run.problem.target_decoder is not None:
         return False  # points are counted as packed, and few are the rule
     if run.class_shards is not None or run.scores is not None or run.provided_assets or run.initial is not None:
         return False
+    if run.method.info.family == "generative":
+        return limits.steps != 0  # sampling is quick, and the model that the first short run trains is cached
     steps = [n for n in (limits.steps, getattr(run.method, "iterations", 0)) if n is not None]
     return min(steps) >= _LEAST_STEPS and not (required_assets(run.method, run.problem) or run.problem.decoder_assets)
 

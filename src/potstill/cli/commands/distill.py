@@ -86,8 +86,8 @@ class RunOptions(JobOptions, DataCommand):
     """Start from the inputs of this distilled set; classes go by name, and what it lacks the method initializes. --init
     FILE.safetensors is the same."""
     generator: Annotated[Path | None, optional("FILE")] = None
-    """Decode by this generator, instead of the one that --parametrization latents trains; its settings must be those
-    of the file."""
+    """Take this generator, instead of the one that --parametrization latents or a method such as mgd3 trains; its
+    settings must be those of the file."""
     zca: Annotated[str | None, optional("mtt|frepo|kip")] = None
     """Whiten the inputs first, as one of these papers does, and distil the whitened ones."""
     real_weights: Annotated[str | None, optional("NAME")] = None

@@ -55,8 +55,10 @@ class D4M(DiffusionConfig, EngineMethod[GeneratedState]):
         title="D4M: Dataset Distillation via Disentangled Diffusion Model", paper="arXiv:2407.15138", year=2024,
         family="generative",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "temperature": 20},
-        use_when="TODO.",
-        avoid_when="TODO.",
+        use_when="Take it where you have a diffusion model of large pictures: it trains nothing and denoises each "
+        "picture once.",
+        avoid_when="Avoid its noise with the small model that is trained here: on mnist-5k prototypes that are decoded "
+        "without it (strength=0) were better.",
         related=("mgd3", "k-means", "diffusion-samples"),
     )  # fmt: skip
     state_type: ClassVar[type] = GeneratedState
