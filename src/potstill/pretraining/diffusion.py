@@ -9,7 +9,7 @@ f is a residual network of linear layers; the class is left out of a tenth of th
 without one (classifier-free guidance, arXiv:2207.12598). One file of plain tensors holds all: ``denoiser/…``,
 ``latents/…``, ``objective``, ``encoder/…``, ``decoder/…`` and ``range``.
 
-Whoever has a larger model gives it as an object (`DiffusionModel`).
+A larger model is given as an object (`DiffusionModel`).
 """
 
 import json
@@ -179,7 +179,7 @@ class LatentDiffusion:
 
     @property
     def objective(self) -> Objective:
-        """What it was trained for."""
+        """Objective of its training."""
         return "flow" if float(self.tensors["objective"]) else "noise"
 
     def encode(self, x: Float[Tensor, "n c h w"], /) -> Float[Tensor, "n d"]:

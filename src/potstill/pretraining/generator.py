@@ -215,26 +215,26 @@ def elbo_loss(
     return (F.binary_cross_entropy_with_logits(logits, x, reduction="sum") + kl * divergence) / len(x)
 
 
-def check_tensors(tensors: Payload, wanted: Mapping[str, tuple[int, ...]], settings: str) -> None:
+def check_tensors(tensors: Payload, shapes: Mapping[str, tuple[int, ...]], settings: str) -> None:
     """Check the tensors of a generator that somebody gives.
 
     Args:
         tensors: tensors by name.
-        wanted: their shapes.
+        shapes: the shapes that they must have.
         settings: settings that decide the shapes, as text.
 
     Raises:
         PotstillError: they are of another architecture, not finite, or of another range than pictures.
     """
     found = {n: tuple(t.shape) for n, t in tensors.items()}
-    for name, size in wanted.items():
+    for name, size in shapes.items():
         if found.get(name) != size:
             has = f"it is {list(found[name])}" if name in found else "there is none"
             raise PotstillError(
                 f"generator: the tensor {name!r} must be {list(size)} for {settings} and these pictures, but {has}; "
                 "give a file of this architecture"
             )
-    if odd := sorted(set(found) - set(wanted)):
+    if odd := sorted(set(found) - set(shapes)):
         raise PotstillError(f"generator: it has a tensor {odd[0][:80]!r}, which this architecture lacks; remove it")
     if not all(bool(torch.isfinite(t).all()) for t in tensors.values()):
         raise PotstillError("generator: its tensors must be finite, but some values are not; give another file")

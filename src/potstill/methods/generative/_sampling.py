@@ -1,4 +1,4 @@
-"""What methods over a diffusion model share: its settings, guided samples, and an engine that makes class by class."""
+"""Shared parts of methods over a diffusion model: settings, samples, and an engine that makes class by class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -41,9 +41,9 @@ class ModeGuide:
     stop: int
     """Steps at the end that are free."""
 
-    def __call__(self, clean: Tensor, std: float, left: int) -> Tensor:
-        """Return the shift after a step with ``left`` steps after it."""
-        return (self.scale * std if left > self.stop else 0.0) * (self.modes - clean)
+    def __call__(self, clean: Tensor, std: float, remaining: int) -> Tensor:
+        """Return the shift after a step that ``remaining`` steps follow."""
+        return (self.scale * std if remaining > self.stop else 0.0) * (self.modes - clean)
 
 
 @dataclass(frozen=True, kw_only=True)
