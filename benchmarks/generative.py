@@ -7,10 +7,10 @@
 on the same data. Two controls decide whether that did anything: `diffusion-samples`, plain samples of the same model,
 and `d4m strength=0`, whose prototypes are decoded with no diffusion at all. Beside them: random real pictures, those of
 `k-means`, `real` (selection and codec searched on held-out training data), `dm` over pixels, and `encoded`, latents of
-random real pictures, whose file needs the decoder, which is not counted.
+random real pictures, whose file needs a decoder that is not counted.
 
-All have the same budget of bytes, about that of 10 or of 50 pictures per class. Pictures are stored as pictures, so that
-no reader needs the model. Labels are hard. Three sets of each by other seeds, three students each, of two networks.
+All have the same budget of bytes, about that of 10 or of 50 pictures per class. Pictures are stored as pictures: no
+reader needs the model. Labels are hard. Three sets of each by other seeds, three students each, of two networks.
 Settings are those of preset quick; its guidance was chosen on held-out training data.
 """
 

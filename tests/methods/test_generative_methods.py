@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import potstill
-from potstill.core import Problem, Splits
+from potstill.core import Problem, Splits, Synthetic
 from potstill.errors import PotstillError
 from potstill.functional.coreset import k_means
 from potstill.functional.diffusion import linear_rates, sampling_times
@@ -104,6 +104,7 @@ def test_steps_make_one_class_each_and_the_rest_stays_real() -> None:
     assert torch.equal(one.x[2:], state.x[2:])
     assert not torch.equal(one.x[:2], state.x[:2])
     result = method.result(problem, one)
+    assert isinstance(result, Synthetic)
     assert result.labels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
     assert result.space == "data"
 

@@ -15,6 +15,7 @@ from potstill.dataset_file import read_tensors, write_tensors
 from potstill.dataset_file.shared_decoders import hash_tensors
 from potstill.errors import PotstillError
 from potstill.functional.diffusion import denoise_samples, linear_rates, sampling_times
+from potstill.functional.optim import adaptive_step
 from potstill.pretraining import diffusion as diffusion_module
 from potstill.pretraining.build import hash_asset
 from potstill.pretraining.diffusion import (
@@ -156,7 +157,7 @@ def test_an_interrupted_training_goes_on_with_the_same_bits(monkeypatch: pytest.
     monkeypatch.setattr(diffusion_module, "_CHECKPOINT_EVERY", 2)
     whole, one = job().compute(), job()
     calls = 0
-    real = diffusion_module.adaptive_step
+    real = adaptive_step
 
     def stops(*args: Any, **more: Any) -> Any:
         nonlocal calls

@@ -119,5 +119,5 @@ def diversity_loss(predicted: Tensor, memory: Tensor) -> Float[Tensor, ""]:
 
 def _cosines(a: Tensor, b: Tensor) -> Float[Tensor, "n m"]:
     a, b = a.flatten(1), b.flatten(1)
-    lengths = torch.linalg.vector_norm(a, dim=1)[:, None] * torch.linalg.vector_norm(b, dim=1)
+    lengths: Tensor = torch.linalg.vector_norm(a, dim=1)[:, None] * torch.linalg.vector_norm(b, dim=1)
     return (a @ b.T) / lengths
