@@ -57,6 +57,7 @@ _BATCH, _LR, _DROPPED = 128, 2e-3, 0.1
 _MAX_LATENTS, _CHUNK, _MAX_BYTES = 100_000, 500, 1 << 28
 _CHECKPOINT_EVERY = 1000
 """Updates between two checkpoints of a training."""
+_RATES = linear_rates()
 _KL = 0.3
 """The autoencoder's weight of its Kullback-Leibler term: that of parametrization ``latents``."""
 
@@ -148,7 +149,7 @@ def denoiser_loss(
         s = uniform.to(z)[:, None]
         velocity = _denoise((1 - s) * z + s * noise, s[:, 0], y, weights)
         return (noise - z - velocity).square().mean(), (1 - s) * z + s * noise - s * velocity
-    rates = linear_rates()
+    rates = _RATES
     t = (uniform * len(rates)).long()
     rate = rates[t].to(z)[:, None]
     x_t = add_noise(z, noise, rate)
@@ -167,10 +168,10 @@ class LatentDiffusion:
         """SHA-256 of its tensors."""
         return hash_tensors(self.tensors)
 
-    @cached_property
+    @property
     def rates(self) -> Float[Tensor, " t"]:
         """Rate of every time."""
-        return linear_rates()
+        return _RATES
 
     @property
     def shape(self) -> tuple[int, ...]:
