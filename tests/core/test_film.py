@@ -111,7 +111,7 @@ def test_pictures_stand_with_the_class_that_they_are_made_for(tmp_path: Path) ->
 def test_what_has_no_changing_pictures_is_refused_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(PotstillError, match="random chooses real samples"):
         potstill.distill("digits", "random", ipc=1, snapshots=tmp_path / "f", progress=None)
-    for kind, shape in (("sound", (2, 4)), ("series", (1, 2, 4))):
+    for kind, shape in (("waves", (2, 4)), ("series", (1, 2, 4))):
         strange = TensorSource.make(torch.rand(8, *shape).numpy(), [0, 1] * 4, name="strange", kind=kind)
         with pytest.raises(PotstillError, match=f"but strange is {kind} data of shape .*; leave snapshots out"):
             potstill.distill(Splits(train=strange, test=None), "dm", ipc=1, snapshots=tmp_path / "f", progress=None)

@@ -175,7 +175,7 @@ HOSTILE: list[dict[str, Any]] = [
     {"classes": [1] * 12}, {"classes": "twelve"}, {"dtype": "uint4"}, {"dtype": "float16"}, {"dtype": 8}, {"input": {}},
     {"input": {"kind": "image", "shape": [2, 12, 8]}}, {"input": {"kind": "image", "shape": [2**31, 2**31, 2**31]}},
     {"input": {"kind": "image", "shape": []}}, {"input": {"kind": "image", "shape": [True, 8, 8]}},
-    {"input": {"kind": "sound", "shape": [2, 8, 8]}}, {"input": {"kind": "image", "shape": [2, 8]}},
+    {"input": {"kind": "waves", "shape": [2, 8, 8]}}, {"input": {"kind": "image", "shape": [2, 8]}},
     {"input": {"kind": "image", "shape": [2, -8, 8]}}, {"views": {}}, {"views": {"kind": "recorded"}},
     {"networks": []}, {"networks": [1]}, network(), network(name="mlp-w8"), network(name="convnet-w99999"),
     network(name="mlp-w99999"), network(name="vgg19"), network(name="timm:resnet18"), network(name="os.system"),
