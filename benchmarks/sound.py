@@ -11,8 +11,8 @@ telephones in five languages by four voices, drawn at random into both parts: wh
 class, but for English and Spanish, which the package says one voice speaks.
 
 Every cell is a file under ``--folder``, from which an interrupted run goes on; the summary goes to
-``results/sound.json``. A row has no more bytes than ``kip`` of the same items per class, as it is stored. Nothing is
-chosen on the test part: methods have their presets (``dm`` and ``frepo`` 200 steps through a small network), learners
+``results/sound.json``. Learned sets have the same items per class, 8 bits a value; real rows have no more bytes than the
+smallest of the learned ones, as it is stored. Nothing is chosen on the test part: methods have their presets (``dm`` and ``frepo`` 200 steps through a small network), learners
 their defaults, networks as students one recipe, and ``real`` searches on held-out training sounds.
 """
 
@@ -49,6 +49,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "random": {"codec": "uint4"},
 }
 """Rows: how the set is made, beside its bytes."""
+LEARNED = ("kip", "frepo", "dm")
 LEARNERS = {"convnet-d3-w32": True, "mlp": True, "band-statistics": False}
 """Learners, and whether they draw."""
 RECIPE: dict[str, Any] = {"lr": 0.01, "steps": 120}
@@ -197,7 +198,7 @@ def summarize(cells: Mapping[str, list[dict[str, Any]]], test: int) -> dict[str,
             "row": row, "learner": n,
             "difference": paired_difference([c["scores"][n] for c in cells[row]], [c["scores"][n] for c in real]),
         }
-        for row in ("kip", "frepo", "dm") for n in LEARNERS
+        for row in LEARNED for n in LEARNERS
         if not any("reason" in c for c in (*cells[row], *real))
     ]  # fmt: skip
     return {"rows": rows, "pairs": pairs}
@@ -229,7 +230,8 @@ def main() -> None:
                 bytes_ = None
                 for row in ROWS:
                     cells[row].append(cell(name, items, row, splits, seed, args.folder, bytes_))
-                    bytes_ = bytes_ or cells[row][-1]["bytes"]
+                    if row == LEARNED[-1]:
+                        bytes_ = min(cells[learned][-1]["bytes"] for learned in LEARNED)
             parts.append({
                 "name": name, "items": items, "shape": list(splits.train.input.shape), "train": len(splits.train),
                 "test": len(splits.test), "classes": len(splits.train.classes), "full": every,
