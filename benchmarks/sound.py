@@ -11,9 +11,10 @@ telephones in five languages by four voices, drawn at random into both parts: wh
 class, but for English and Spanish, which the package says one voice speaks.
 
 Every cell is a file under ``--folder``, from which an interrupted run goes on; the summary goes to
-``results/sound.json``. Learned sets have the same items per class, 8 bits a value; real rows have no more bytes than the
-smallest of the learned ones, as it is stored. Nothing is chosen on the test part: methods have their presets (``dm`` and ``frepo`` 200 steps through a small network), learners
-their defaults, networks as students one recipe, and ``real`` searches on held-out training sounds.
+``results/sound.json``. Learned sets have the same items per class, 8 bits a value; real rows have no more bytes than
+the smallest of the learned ones, as it is stored. Nothing is chosen on the test part: methods have their presets (``dm``
+and ``frepo`` 200 steps through a small network), learners their defaults, networks as students one recipe, and ``real``
+searches on held-out training sounds.
 """
 
 import argparse
@@ -37,8 +38,8 @@ from potstill.core import Splits
 from potstill.dataset_file.text_io import charged_bytes
 from potstill.evaluation.statistics import paired_difference, summary
 
-SETS: dict[str, tuple[int, ...]] = {"vowels": (1, 5, 10), "letters": (1, 5), "voices": (1, 5)}
-"""Sets, and items per class of the learned sets; some letters have nine training sounds."""
+SETS: dict[str, tuple[int, ...]] = {"vowels": (1, 5, 10), "letters": (5,), "voices": (5,)}
+"""Sets, and items per class of the learned sets; letters have nine to eleven training sounds."""
 SMALL = {"network": "convnet-d3-w32", "steps": 200}
 ROWS: dict[str, dict[str, Any]] = {
     "kip": {},
@@ -219,24 +220,26 @@ def main() -> None:
     torch.set_num_threads(1)
     args.folder.mkdir(parents=True, exist_ok=True)
     build(args.folder / "sets", args.klettres, args.asterisk)
+    sets = {name: read(args.folder / "sets", name) for name in SETS}
+    every = {name: full(name, splits, args.folder) for name, splits in sets.items()}
+    cells: dict[tuple[str, int], dict[str, list[dict[str, Any]]]] = {
+        (name, items): {row: [] for row in ROWS} for name, several in SETS.items() for items in several
+    }
+    for seed in range(args.seeds):
+        for (name, items), rows in cells.items():
+            bytes_ = None
+            for row in ROWS:
+                rows[row].append(cell(name, items, row, sets[name], seed, args.folder, bytes_))
+                if row == LEARNED[-1]:
+                    bytes_ = min(rows[learned][-1]["bytes"] for learned in LEARNED)
     parts = []
-    for name, several in SETS.items():
-        splits = read(args.folder / "sets", name)
-        assert splits.test is not None
-        every = full(name, splits, args.folder)
-        for items in several:
-            cells: dict[str, list[dict[str, Any]]] = {row: [] for row in ROWS}
-            for seed in range(args.seeds):
-                bytes_ = None
-                for row in ROWS:
-                    cells[row].append(cell(name, items, row, splits, seed, args.folder, bytes_))
-                    if row == LEARNED[-1]:
-                        bytes_ = min(cells[learned][-1]["bytes"] for learned in LEARNED)
-            parts.append({
-                "name": name, "items": items, "shape": list(splits.train.input.shape), "train": len(splits.train),
-                "test": len(splits.test), "classes": len(splits.train.classes), "full": every,
-                **summarize(cells, len(splits.test)),
-            })  # fmt: skip
+    for (name, items), rows in cells.items():
+        train, test = sets[name].train, sets[name].test
+        assert test is not None
+        parts.append({
+            "name": name, "items": items, "shape": list(train.input.shape), "train": len(train), "test": len(test),
+            "classes": len(train.classes), "full": every[name], **summarize(rows, len(test)),
+        })  # fmt: skip
     result = {"parts": parts, "seeds": args.seeds, "students": 1, "machine": machine()}
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=1) + "\n")
