@@ -12,9 +12,9 @@ class, but for English and Spanish, which the package says one voice speaks.
 
 Every cell is a file under ``--folder``, from which an interrupted run goes on; the summary goes to
 ``results/sound.json``. Learned sets have the same items per class, 8 bits a value; real rows have no more bytes than
-the smallest of the learned ones, as it is stored. Nothing is chosen on the test part: methods have their presets (``dm``
-and ``frepo`` 200 steps through a small network), learners their defaults, networks as students one recipe, and ``real``
-searches on held-out training sounds.
+the smallest of the learned ones, as it is stored. Nothing is chosen on the test part: methods have their presets
+(``dm`` and ``frepo`` 200 steps through a small network), learners their defaults, networks as students one recipe, and
+``real`` searches on held-out training sounds.
 """
 
 import argparse
@@ -34,9 +34,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from machine import machine
 
 import potstill
+from potstill._util.mel import MelScale
 from potstill.core import Splits
 from potstill.dataset_file.text_io import charged_bytes
+from potstill.evaluation.sound_learners import BandStatistics
 from potstill.evaluation.statistics import paired_difference, summary
+from potstill.functional.mel import log_mel, mel_power
+from potstill.tasks import get_task
 
 SETS: dict[str, tuple[int, ...]] = {"vowels": (1, 5, 10), "letters": (5,), "voices": (5,)}
 """Sets, and items per class of the learned sets; letters have nine to eleven training sounds."""
@@ -123,11 +127,15 @@ def card_of(small: potstill.Distilled, splits: Splits, learner: str, seed: int, 
     return card.to_dict()
 
 
+def cell_path(folder: Path, name: str, items: int, seed: int, row: str) -> Path:
+    return folder / f"{name}-{items}-{seed}-{row.replace(' ', '_')}.json"
+
+
 def cell(
     name: str, items: int, row: str, splits: Splits, seed: int, folder: Path, bytes_: int | None
 ) -> dict[str, Any]:
     """Return one row of one seed, from its file or measured anew; ``reason`` where there is no such set."""
-    path = folder / f"{name}-{items}-{seed}-{row.replace(' ', '_')}.json"
+    path = cell_path(folder, name, items, seed, row)
     if path.exists():
         return dict(json.loads(path.read_text()))
     started = time.monotonic()
@@ -157,6 +165,29 @@ def full(name: str, splits: Splits, folder: Path) -> dict[str, float]:
     return dict(json.loads(path.read_text()))
 
 
+def heard(splits: Splits, folder: Path) -> dict[str, float]:
+    """Return how far a test sound's spectrogram is from that of the sound which is made of it, in decibels, and the
+    accuracy of a learner of all training sounds on the one and on the other."""
+    path = folder / "heard.json"
+    if not path.exists():
+        train, test = splits.train, splits.test
+        assert test is not None
+        scale = MelScale.from_units(train.input.units)
+        x = test.raw(torch.arange(len(test)))
+        again = torch.stack([log_mel(mel_power(torch.from_numpy(scale.to_wave(v.numpy())), scale))[None] for v in x])
+        gaps = []
+        for one, other in zip(x, again, strict=True):
+            loud = one >= one.max() - 0.375  # the loudest 30 dB
+            gap = 80 * (other - one)[loud]
+            gaps.append(float((gap - gap.median()).abs().mean()))
+        whole = train.fetch(torch.arange(len(train)))
+        predict = BandStatistics().fit(whole.x, train.labels, None, get_task(train), 0)
+        right = [float((predict(train.normalization.apply(v)) == test.labels).float().mean()) for v in (x, again)]
+        values = {"decibels": sum(gaps) / len(gaps), "n": len(test), "original": right[0], "again": right[1]}
+        path.write_text(json.dumps(values))
+    return dict(json.loads(path.read_text()))
+
+
 def show(result: Mapping[str, Any]) -> None:
     """Print the tables."""
     for part in result["parts"]:
@@ -178,6 +209,7 @@ def show(result: Mapping[str, Any]) -> None:
         for pair in part["pairs"]:
             gap = pair["difference"]
             print(f"  {pair['learner']}: {pair['row']} minus best real sounds {100 * gap['mean']:+.1f}", gap["ci95"])
+    print("\nvowels of the test part, made of their spectrograms:", result["heard"])
 
 
 def summarize(cells: Mapping[str, list[dict[str, Any]]], test: int) -> dict[str, Any]:
@@ -212,6 +244,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=Path("runs/sound"))
     parser.add_argument("--out", type=Path, default=Path("results/sound.json"))
+    parser.add_argument("--summarize", action="store_true", help="of each set, the seeds that have been measured")
     parser.add_argument("--show", action="store_true", help="print the stored result")
     args = parser.parse_args()
     if args.show:
@@ -227,6 +260,8 @@ def main() -> None:
     }
     for seed in range(args.seeds):
         for (name, items), rows in cells.items():
+            if args.summarize and not all(cell_path(args.folder, name, items, seed, row).exists() for row in ROWS):
+                continue
             bytes_ = None
             for row in ROWS:
                 rows[row].append(cell(name, items, row, sets[name], seed, args.folder, bytes_))
@@ -234,13 +269,21 @@ def main() -> None:
                     bytes_ = min(rows[learned][-1]["bytes"] for learned in LEARNED)
     parts = []
     for (name, items), rows in cells.items():
+        if not rows[LEARNED[0]]:
+            continue
         train, test = sets[name].train, sets[name].test
         assert test is not None
         parts.append({
             "name": name, "items": items, "shape": list(train.input.shape), "train": len(train), "test": len(test),
-            "classes": len(train.classes), "full": every[name], **summarize(rows, len(test)),
+            "classes": len(train.classes), "full": every[name], "seeds": len(rows[LEARNED[0]]), **summarize(rows, len(test)),
         })  # fmt: skip
-    result = {"parts": parts, "seeds": args.seeds, "students": 1, "machine": machine()}
+    result = {
+        "parts": parts,
+        "heard": heard(sets["vowels"], args.folder),
+        "seeds": args.seeds,
+        "students": 1,
+        "machine": machine(),
+    }
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=1) + "\n")
     show(result)

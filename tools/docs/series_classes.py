@@ -7,7 +7,7 @@ from typing import Any
 
 from tools.docs.parts import table
 
-__all__ = ["series_class_findings", "series_classes"]
+__all__ = ["format_score", "series_class_findings", "series_classes"]
 
 
 def _result(root: Path) -> Any:
@@ -37,7 +37,12 @@ def _part(part: Mapping[str, Any]) -> str:
             rows.append([row["row"], "none fits", *[""] * (len(learners) + 1)])
             continue
         rows.append(
-            [row["row"], f"{row['bytes']:,.0f}", f"{row['items']:,}", *(_score(row["scores"][n]) for n in learners)]
+            [
+                row["row"],
+                f"{row['bytes']:,.0f}",
+                f"{row['items']:,}",
+                *(format_score(row["scores"][n]) for n in learners),
+            ]
         )
     rows.append(["all series", "", f"{part['train']:,}", *(f"{100 * part['full'][n]:.1f}" for n in learners)])
     heading = (
@@ -47,7 +52,8 @@ def _part(part: Mapping[str, Any]) -> str:
     return "\n\n".join([heading, table(["set", "bytes", "series", *learners], rows)])
 
 
-def _score(value: Mapping[str, Any]) -> str:
+def format_score(value: Mapping[str, Any]) -> str:
+    """A score in per cent, with its interval where it has one."""
     ci = value["ci95"]
     return f"{100 * value['mean']:.1f}" + ("" if ci is None else f" [{100 * ci[0]:.1f}, {100 * ci[1]:.1f}]")
 

@@ -70,7 +70,7 @@ def load_data(
 
             - a bundled or known name: ``digits``, ``mnist-5k``, ``cifar10``; ``potstill data`` lists them
             - a folder of images: ``train/CLASS/*`` and ``test/CLASS/*``, or ``CLASS/*``
-            - a folder of texts, ``.txt`` files in the same folders
+            - a folder of texts or sounds, ``.txt``, ``.wav``, ``.flac``, ``.ogg`` or ``.mp3`` files in the same folders
             - a file: ``.npz`` (``x_train``, ``y_train``, ``x_test``, ``y_test``), ``.csv``, ``.tsv``, ``.parquet``,
               ``.jsonl`` (JSON lines)
             - WebDataset shards: ``train-{000..099}.tar``
@@ -99,6 +99,7 @@ def load_data(
         representation: vectors of texts: ``latent:size=64,words=4096`` (TF-IDF and its leading directions, fitted on
             training texts) or ``hashed:size=1024`` (no state). Default: ``latent``. Of series with classes:
             ``resample`` or ``pad``, which make them equally long, with ``length`` and ``scale``. Default: as they are.
+            Of sounds ``log-mel`` with ``rate``, ``mels``, ``seconds``, ``level=file`` and ``trim``.
         encode: your own representation: a function from a list of texts to an array (n, d). Default: none.
         series: column that tells several series apart, for the task ``forecast`` or where each series has a class.
             Default: one series.
