@@ -275,12 +275,12 @@ def main() -> None:
         assert test is not None
         parts.append({
             "name": name, "items": items, "shape": list(train.input.shape), "train": len(train), "test": len(test),
-            "classes": len(train.classes), "full": every[name], "seeds": len(rows[LEARNED[0]]), **summarize(rows, len(test)),
+            "classes": len(train.classes), "full": every[name], "seeds": len(rows[LEARNED[0]]),
+            **summarize(rows, len(test)),
         })  # fmt: skip
     result = {
         "parts": parts,
         "heard": heard(sets["vowels"], args.folder),
-        "seeds": args.seeds,
         "students": 1,
         "machine": machine(),
     }
