@@ -55,17 +55,16 @@ def _part(part: Mapping[str, Any]) -> str:
 
 
 def sound_findings(root: Path) -> str:
-    """How often each learned row is above, below, or not told apart from the best real sounds."""
+    """How often the mean of each learned row is above or below that of the best real sounds."""
     held = _result(root)
     if held is None:
         return "Nothing has been measured yet."
     counts: dict[str, list[int]] = {}
     for pair in (pair for part in held["parts"] for pair in part["pairs"]):
-        low, high = pair["difference"]["ci95"] or (-1.0, 1.0)
-        found = counts.setdefault(pair["row"], [0, 0, 0])
-        found[0 if low > 0 else 1 if high < 0 else 2] += 1
+        gap = pair["difference"]["mean"]
+        counts.setdefault(pair["row"], [0, 0, 0])[0 if gap > 0 else 1 if gap < 0 else 2] += 1
     rows: list[list[object]] = [[name, *found] for name, found in counts.items()]
-    return table(["against the best real sounds", "above", "below", "not told apart"], rows)
+    return table(["against the best real sounds", "higher", "lower", "equal"], rows)
 
 
 def sound_heard(root: Path) -> str:
