@@ -58,7 +58,7 @@ class D4M(DiffusionConfig, EngineMethod[GeneratedState]):
         use_when="Take it where you have a diffusion model of large pictures: it trains nothing and denoises each "
         "picture once.",
         avoid_when="Avoid its noise with the small model that is trained here: on mnist-5k prototypes that are decoded "
-        "without it (strength=0) were better.",
+        "without it (strength=0) had a higher mean.",
         related=("mgd3", "k-means", "diffusion-samples"),
     )  # fmt: skip
     state_type: ClassVar[type] = GeneratedState

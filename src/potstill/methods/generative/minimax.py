@@ -84,8 +84,8 @@ class Minimax(DiffusionConfig, Method[MinimaxState]):
         family="generative",
         use_when="Take it where samples of a diffusion model repeat each other and some minutes of fine-tuning are no "
         "burden.",
-        avoid_when="Avoid it where real pictures may be stored: on mnist-5k its samples gained little on plain ones, "
-        "and nothing on random real pictures.",
+        avoid_when="Avoid it where real pictures may be stored: on mnist-5k its samples were not told apart from plain "
+        "ones, which lost to the best real pictures.",
         related=("mgd3", "d4m", "diffusion-samples"),
     )  # fmt: skip
     state_type: ClassVar[type] = MinimaxState
