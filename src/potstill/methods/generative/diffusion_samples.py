@@ -45,8 +45,8 @@ class DiffusionSamples(DiffusionConfig, EngineMethod[GeneratedState]):
         family="generative",
         use_when="Take it as the control of a method that guides or fine-tunes a diffusion model: it costs the model "
         "and nothing else.",
-        avoid_when="Avoid it as a set of its own: on mnist-5k plain samples of the small model were no better than random "
-        "real pictures in the same bytes.",
+        avoid_when="Avoid it as a set of its own: on mnist-5k plain samples of the small model were no better "
+        "than random real pictures in the same bytes.",
         related=("d4m", "mgd3", "minimax"),
     )  # fmt: skip
     state_type: ClassVar[type] = GeneratedState

@@ -68,8 +68,8 @@ class MGD3(DiffusionConfig, EngineMethod[GeneratedState]):
         family="generative", reimplemented=True,
         use_when="Take it where you have a diffusion model, no time to fine-tune it, and want each picture to show "
         "another mode of its class.",
-        avoid_when="Avoid it where real pictures may be stored: on mnist-5k the best of them in the same bytes were ahead, "
-        "and plain samples level.",
+        avoid_when="Avoid it where real pictures may be stored: on mnist-5k the best of them in the same bytes were "
+        "ahead, and plain samples level.",
         related=("d4m", "minimax", "diffusion-samples"),
     )  # fmt: skip
     state_type: ClassVar[type] = GeneratedState
