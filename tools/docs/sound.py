@@ -55,16 +55,21 @@ def _part(part: Mapping[str, Any]) -> str:
 
 
 def sound_findings(root: Path) -> str:
-    """How often the mean of each learned row is above or below that of the best real sounds."""
+    """How often each learned row is above or below the best real sounds: by its mean, and beyond its interval."""
     held = _result(root)
     if held is None:
         return "Nothing has been measured yet."
     counts: dict[str, list[int]] = {}
     for pair in (pair for part in held["parts"] for pair in part["pairs"]):
-        gap = pair["difference"]["mean"]
-        counts.setdefault(pair["row"], [0, 0, 0])[0 if gap > 0 else 1 if gap < 0 else 2] += 1
+        gap = pair["difference"]
+        low, high = gap["ci95"] or (-1.0, 1.0)
+        found = counts.setdefault(pair["row"], [0, 0, 0, 0, 0])
+        found[0 if gap["mean"] > 0 else 1 if gap["mean"] < 0 else 2] += 1
+        found[3] += low > 0
+        found[4] += high < 0
     rows: list[list[object]] = [[name, *found] for name, found in counts.items()]
-    return table(["against the best real sounds", "higher", "lower", "equal"], rows)
+    head = ("mean higher", "mean lower", "equal", "interval above 0", "interval below 0")
+    return table(["minus the best real sounds", *head], rows)
 
 
 def sound_heard(root: Path) -> str:
