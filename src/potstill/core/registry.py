@@ -154,6 +154,7 @@ _PATHS: dict[Group, dict[str, str]] = {
         "node/classification": "data.graphs:read_graph",
         "series/classification": "data.classified_series:read_classified_series",
         "ratings/recommendation": "data.ratings:read_ratings", "sound/classification": "data.sounds:read_sounds",
+        "video/classification": "data.clips:read_clips",
         "image/segmentation": "data.masks:read_masks",
     },
     "executors": {
