@@ -19,7 +19,7 @@ from potstill._util.outputs import check_not_input
 from potstill.core import Source, Splits
 from potstill.data.hub import HubDataset, open_hub, select_splits
 from potstill.data.indexing import Index, build_index, index_folder
-from potstill.data.readers import FileReader
+from potstill.data.readers import FileReader, Reader
 from potstill.data.sound_files import SOUND_SUFFIXES
 from potstill.data.table import read_csv, read_parquet
 from potstill.dataset_file import Distilled, check_source, read_indices, require_selection
@@ -154,7 +154,9 @@ def export_selection(
     places = known[index]
     check_not_input(path, [distilled, data], folder=True)
     if to == "files":
-        _files(distilled, path, data, places, link, label, skip_bad)
+        names = getattr(train, "names", ())
+        sample_names = [names[i] for i in index.tolist()] if names else None
+        _files(distilled, path, data, places, link, label, skip_bad, sample_names)
     else:
         _rows(distilled, path, data, places, label, skip_bad)
     return path
@@ -177,9 +179,11 @@ def _ending(content: bytes) -> str:
 
 
 def _files(
-    distilled: Distilled, path: Path, data: Any, places: Tensor, link: Link, label: str | None, skip_bad: bool
-) -> None:
+    distilled: Distilled, path: Path, data: Any, places: Tensor, link: Link, label: str | None, skip_bad: bool,
+    sample_names: list[str] | None,
+) -> None:  # fmt: skip
     index = _index_of(data, label, skip_bad, distilled.input.kind)
+    _check_names(index.reader, places, data, sample_names)
     reader, classes = index.reader, distilled.classes
     if link != "copy" and not isinstance(reader, FileReader):
         raise PotstillError(f"{data}: its pictures are not files of their own, so none can be linked; copy them")
@@ -215,6 +219,22 @@ def _files(
         (folder / "selection.json").write_text(json.dumps(metadata), encoding="ascii")
 
     write_folder(path, fill)
+
+
+def _check_names(reader: Reader, places: Tensor, data: Any, sample_names: list[str] | None) -> None:
+    """Check that the files at ``places`` are those of the samples: a sample may be a folder of frames.
+
+    Raises:
+        PotstillError: one is another file.
+    """
+    if sample_names is None or not isinstance(reader, FileReader):
+        return
+    root = Path(data).expanduser()
+    for place, name in zip(places.tolist(), sample_names, strict=True):
+        known = place < len(reader)
+        found = Path(reader.where(place)).relative_to(root).as_posix() if known else "no file"
+        if found != name:
+            raise PotstillError(f"{data}: a sample of this set is {name}, which is not one picture file; {_OTHERS}")
 
 
 def _within_class(relative: Path, name: str) -> Path:

@@ -125,7 +125,7 @@ class _Video:
             raise BadClipError(f"not a video ({reason(error)})") from None
         if not self._container.streams.video:
             self._container.close()
-            raise BadClipError("it has no video, only sound or text")
+            raise BadClipError("there is no video in it; it may be cut off, or hold sound alone")
         self.stream: Any = self._container.streams.video[0]
 
     def __enter__(self) -> "_Video":

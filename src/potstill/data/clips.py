@@ -6,7 +6,7 @@ A representation makes the picture, so that every method, network and codec of p
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -155,7 +155,7 @@ def read_clips(task: Task, data: object, options: ReadOptions) -> Splits:
         classes=listed.listing.classes, normalization=options.normalization,
         notes=(*listed.listing.notes, *_notes(listed.listing, options, words, list(lengths.values()), note, bad)),
     )  # fmt: skip
-    return assemble(raw, options)
+    return assemble(raw, replace(options, size=None))  # which is that of a frame
 
 
 def _accepts(data: object) -> bool:

@@ -6,6 +6,7 @@ Super images: Fan, Chen, Panda, "Can an Image Classifier Suffice for Action Reco
 """
 
 import math
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -49,12 +50,12 @@ def mean_thirds(clip: Float[Tensor, "t c h w"]) -> Float[Tensor, "c h3 w"]:
     """
     frames = len(clip)
     ends = [math.floor(frames * i / 3) for i in range(4)]
-    parts = [clip[min(a, frames - 1) : max(b, min(a, frames - 1) + 1)] for a, b in zip(ends, ends[1:], strict=False)]
+    parts = [clip[min(a, frames - 1) : max(b, min(a, frames - 1) + 1)] for a, b in pairwise(ends)]
     return torch.cat([part.mean(0) for part in parts], 1)
 
 
 def pick_frames(frames: int, wanted: int) -> list[int]:
-    """Return the numbers of ``wanted`` frames, each in the middle of one of equal stretches; short clips repeat some."""
+    """Return ``wanted`` numbers of frames, each in the middle of one of equal stretches; short clips repeat some."""
     return [math.floor((i + 0.5) * frames / wanted) for i in range(wanted)]
 
 
