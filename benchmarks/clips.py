@@ -30,6 +30,7 @@ from machine import machine
 
 import potstill
 from potstill.core import Splits
+from potstill.data import TensorSource
 from potstill.evaluation.statistics import paired_difference, summary
 
 STEPS = {"left": (0, -2), "right": (0, 2), "up": (-2, 0), "down": (2, 0)}
@@ -60,14 +61,16 @@ def write_clips(root: Path, task: str) -> None:
     """Write the clips as GIF files: ``train/CLASS`` and ``test/CLASS``."""
     data, rng = potstill.load_data("mnist-5k"), np.random.default_rng(0)
     for part, source in (("train", data.train), ("test", data.test)):
-        assert source is not None
+        assert isinstance(source, TensorSource)
         labels = source.labels
         for number in DIGITS:
             places = torch.where(labels == number)[0].tolist()
             for direction in STEPS:
                 name = direction if TASKS[task] == 1 else f"{number} {direction}"
                 for i in range(CLIPS[part]):
-                    picture = source.raw(torch.tensor([places[int(rng.integers(len(places)))]]))[0, 0]
+                    raw = source.raw(torch.tensor([places[int(rng.integers(len(places)))]]))
+                    assert isinstance(raw, torch.Tensor)
+                    picture = raw[0, 0]
                     path = root / part / name / f"{number}-{i}.gif"
                     path.parent.mkdir(parents=True, exist_ok=True)
                     first, *others = [Image.fromarray(frame) for frame in clip_of(picture, direction, rng)]
