@@ -5,11 +5,11 @@
 
 Clips are made here of real digits (`mnist-5k`; test digits are in no training clip): nine frames in which a digit of
 14 × 14 pixels moves over a black frame of 20 × 20, two pixels a frame, and wraps around. Of ``direction`` the class is
-left, right, up or down; of ``digit and direction`` also which of 2, 5 and 8 moves. They are written as GIF files and
-read by Potstill in frames of 20 × 20 and of 5 × 5 pixels.
+left, right, up or down, and frames are read at 5 × 5 pixels; of ``digit and direction`` also which of 2, 5 and 8
+moves, at 20 × 20. They are written as GIF files and read by Potstill.
 
-Rows: random clips and ``dm``, five per class in 4 bits, and all clips. A 3-D network on all frames stands beside them,
-with its multiply-adds. Nothing is chosen on test clips: networks, updates and learning rate are fixed. Every cell is a
+Rows: random clips and ``dm`` (200 steps), five per class in 4 bits, and all clips. A 3-D network on all frames stands
+beside them, with its multiply-adds. Nothing is chosen on test clips: networks, updates and learning rate are fixed. Every cell is a
 file under ``--folder``; the summary goes to ``results/clips.json``.
 """
 
@@ -36,11 +36,11 @@ from potstill.evaluation.statistics import paired_difference, summary
 STEPS = {"left": (0, -2), "right": (0, 2), "up": (-2, 0), "down": (2, 0)}
 DIGITS = (2, 5, 8)
 FRAMES, SIDE = 9, 20
-TASKS: dict[str, int] = {"direction": 1, "digit and direction": len(DIGITS)}
+TASKS: dict[str, tuple[int, int]] = {"direction": (1, 5), "digit and direction": (len(DIGITS), 20)}
+"""Kinds of digits that classes tell apart, and the side of a frame in pixels, by the name of a task."""
 CLIPS = {"train": 80, "test": 60}
 """Clips of each direction and digit."""
 PICTURES = ("middle", "mean", "dynamic", "thirds", "grid:frames=9")
-SIZES = (20, 5)
 NETWORKS = ("convnet-d2-w16", "mlp-w64")
 ITEMS = 5
 RECIPE: dict[str, Any] = {"lr": 0.03, "steps": 300}
@@ -66,7 +66,7 @@ def write_clips(root: Path, task: str) -> None:
         for number in DIGITS:
             places = torch.where(labels == number)[0].tolist()
             for direction in STEPS:
-                name = direction if TASKS[task] == 1 else f"{number} {direction}"
+                name = direction if TASKS[task][0] == 1 else f"{number} {direction}"
                 for i in range(CLIPS[part]):
                     raw = source.raw(torch.tensor([places[int(rng.integers(len(places)))]]))
                     assert isinstance(raw, torch.Tensor)
@@ -147,9 +147,11 @@ def measure(args: argparse.Namespace, root: Path, task: str, size: int, picture:
         for row in found:
 
             def made(row: str = row, seed: int = seed) -> dict[str, Any]:
+                steps: dict[str, Any] = {"iterations": 200} if row == "dm" else {}
                 small = potstill.distill(
-                    splits, row, ipc=ITEMS, codec="uint4", seed=seed, progress=None, device="cpu", executor="serial"
-                )
+                    splits, row, ipc=ITEMS, codec="uint4", seed=seed, progress=None, device="cpu", executor="serial",
+                    network=NETWORKS[0] if row == "dm" else None, **steps,
+                )  # fmt: skip
                 scores = {
                     n: card_of(small, splits, n, args.students, False)["score"]["mean"] for n in NETWORKS
                 }  # fmt: skip
@@ -201,7 +203,7 @@ def show(result: Mapping[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--students", type=int, default=3)
+    parser.add_argument("--students", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=Path("runs/clips"))
     parser.add_argument("--out", type=Path, default=Path("results/clips.json"))
     parser.add_argument("--show", action="store_true", help="print the stored result")
@@ -216,18 +218,18 @@ def main() -> None:
         root = args.folder / "data" / task.replace(" ", "-")
         if not root.exists():
             write_clips(root, task)
-        for size in SIZES:
-            runs = cell(args, f"{task}-{size}-3d", lambda r=root, s=size: [
-                three_dimensional(r, s, seed) for seed in range(args.students)
-            ])  # fmt: skip
-            classes = TASKS[task] * len(STEPS)
-            parts.append({
-                "task": task, "size": size, "classes": classes,
-                "pictures": [measure(args, root, task, size, picture) for picture in PICTURES],
-                "3-D network": {
-                    "mean": sum(runs) / len(runs), "operations": operations((1, size, size), classes, FRAMES),
-                },
-            })  # fmt: skip
+        digits, size = TASKS[task]
+        runs = cell(args, f"{task}-{size}-3d", lambda r=root, s=size: [
+            three_dimensional(r, s, seed) for seed in range(args.students)
+        ])  # fmt: skip
+        classes = digits * len(STEPS)
+        parts.append({
+            "task": task, "size": size, "classes": classes,
+            "pictures": [measure(args, root, task, size, picture) for picture in PICTURES],
+            "3-D network": {
+                "mean": sum(runs) / len(runs), "operations": operations((1, size, size), classes, FRAMES),
+            },
+        })  # fmt: skip
     result = {"parts": parts, "seeds": args.seeds, "students": args.students, "machine": machine()}
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=1) + "\n")
