@@ -9,8 +9,8 @@ left, right, up or down, and frames are read at 5 × 5 pixels; of ``digit and di
 moves, at 20 × 20. They are written as GIF files and read by Potstill.
 
 Rows: random clips and ``dm`` (200 steps), five per class in 4 bits, and all clips. A 3-D network on all frames stands
-beside them, with its multiply-adds. Nothing is chosen on test clips: networks, updates and learning rate are fixed. Every cell is a
-file under ``--folder``; the summary goes to ``results/clips.json``.
+beside them, with its multiply-adds. Nothing is chosen on test clips: networks, updates and learning rate are fixed.
+Every cell is a file under ``--folder``; the summary goes to ``results/clips.json``.
 """
 
 import argparse
