@@ -142,9 +142,9 @@ def measure(args: argparse.Namespace, root: Path, task: str, size: int, picture:
     splits = potstill.load_data(root, kind="video", representation=picture, size=size)
     assert splits.test is not None
     key = f"{task}-{size}-{picture}"
-    found: dict[str, list[Any]] = {"random": [], "dm": []}
+    cells_of: dict[str, list[Any]] = {"random": [], "dm": []}
     for seed in range(args.seeds):
-        for row in found:
+        for row in cells_of:
 
             def made(row: str = row, seed: int = seed) -> dict[str, Any]:
                 steps: dict[str, Any] = {"iterations": 200} if row == "dm" else {}
@@ -157,7 +157,7 @@ def measure(args: argparse.Namespace, root: Path, task: str, size: int, picture:
                 }  # fmt: skip
                 return {"bytes": small.metadata["bytes"]["total"], "scores": scores}
 
-            found[row].append(cell(args, f"{key}-{row}-{seed}", made))
+            cells_of[row].append(cell(args, f"{key}-{row}-{seed}", made))
     one = potstill.distill(splits, "random", ipc=1, progress=None)
     full = cell(args, f"{key}-full", lambda: {
         n: card_of(one, splits, n, args.students, True)["full"]["mean"] for n in NETWORKS
@@ -171,10 +171,10 @@ def measure(args: argparse.Namespace, root: Path, task: str, size: int, picture:
                 "bytes": sum(c["bytes"] for c in cells) / len(cells),
                 "scores": {n: summary([c["scores"][n] for c in cells], test) for n in NETWORKS},
             }
-            for row, cells in found.items()
+            for row, cells in cells_of.items()
         },
         "gap": {
-            n: paired_difference([c["scores"][n] for c in found["dm"]], [c["scores"][n] for c in found["random"]])
+            n: paired_difference([c["scores"][n] for c in cells_of["dm"]], [c["scores"][n] for c in cells_of["random"]])
             for n in NETWORKS
         },
     }  # fmt: skip

@@ -75,24 +75,24 @@ def read_frames(clip: Clip, size: tuple[int, int]) -> Frames:
         PotstillError: it is a video and PyAV is not installed.
     """
     if clip.frames:
-        found = _limited(_read_pictures(clip.path, clip.frames, size))
+        frames = _limited(_read_pictures(clip.path, clip.frames, size))
     elif clip.path.suffix.lower() in ANIMATED_SUFFIXES:
-        found = _limited(_read_animated(clip.path, size))
+        frames = _limited(_read_animated(clip.path, size))
     else:
         with _Video(clip.path) as video:
-            found = _limited(video.decode(size))
-    if not found:
+            frames = _limited(video.decode(size))
+    if not frames:
         raise BadClipError("it has no frames")
-    return np.stack(found)
+    return np.stack(frames)
 
 
 def _limited(frames: Iterator[Frames]) -> list[Frames]:
-    found: list[Frames] = []
+    held: list[Frames] = []
     for frame in frames:
-        found.append(frame)
-        if len(found) > MOST_FRAMES:
+        held.append(frame)
+        if len(held) > MOST_FRAMES:
             raise BadClipError(f"it has more than {MOST_FRAMES:,} frames; cut it into clips")
-    return found
+    return held
 
 
 def _read_pictures(folder: Path, names: Sequence[str], size: tuple[int, int]) -> Iterator[Frames]:
