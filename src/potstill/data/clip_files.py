@@ -87,12 +87,12 @@ def read_frames(clip: Clip, size: tuple[int, int]) -> Frames:
 
 
 def _limited(frames: Iterator[Frames]) -> list[Frames]:
-    held: list[Frames] = []
+    limited_frames: list[Frames] = []
     for frame in frames:
-        held.append(frame)
-        if len(held) > MOST_FRAMES:
+        limited_frames.append(frame)
+        if len(limited_frames) > MOST_FRAMES:
             raise BadClipError(f"it has more than {MOST_FRAMES:,} frames; cut it into clips")
-    return held
+    return limited_frames
 
 
 def _read_pictures(folder: Path, names: Sequence[str], size: tuple[int, int]) -> Iterator[Frames]:

@@ -54,9 +54,9 @@ def mean_thirds(clip: Float[Tensor, "t c h w"]) -> Float[Tensor, "c h3 w"]:
     return torch.cat([part.mean(0) for part in parts], 1)
 
 
-def pick_frames(frames: int, wanted: int) -> list[int]:
-    """Return ``wanted`` numbers of frames, each in the middle of one of equal stretches; short clips repeat some."""
-    return [math.floor((i + 0.5) * frames / wanted) for i in range(wanted)]
+def pick_frames(frames: int, count: int) -> list[int]:
+    """Return ``count`` numbers of frames, each in the middle of one of equal stretches; short clips repeat some."""
+    return [math.floor((i + 0.5) * frames / count) for i in range(count)]
 
 
 def frame_grid(clip: Float[Tensor, "t c h w"], rows: int, columns: int) -> Float[Tensor, "c rh cw"]:
