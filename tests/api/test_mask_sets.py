@@ -224,3 +224,10 @@ def test_a_plan_and_a_comparison_know_masks(tmp_path, capsys, monkeypatch):
     assert "mIoU" in (tmp_path / "both" / "leaderboard.json").read_text(encoding="utf-8")
     assert main(["report", "both", "--out", "page.html"]) == 0
     assert "mIoU" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_a_network_of_the_same_bytes_is_refused_for_masks() -> None:
+    splits = splits_of(8)
+    small = potstill.distill(splits, "random", items=2, progress=None)
+    with pytest.raises(PotstillError, match="with classes or numbers, but these are pictures of task segmentation"):
+        potstill.evaluate(small, splits, networks="fcn2d-d1-w4", seeds=1, baselines=["model"], progress=None)

@@ -36,7 +36,7 @@ from potstill.execution import Executor, Serial, choose_executor
 from potstill.kinds import get_kind
 from potstill.nn import default_network_name, factory_for
 from potstill.rng import derive_seed, generator
-from potstill.tasks import get_targets, get_task, is_ragged
+from potstill.tasks import PixelTask, get_targets, get_task, is_ragged
 
 __all__ = [
     "MODEL", "ModelBaseline", "ModelCost", "ModelJob", "candidate_specs", "check_model_data", "count_weights",
@@ -219,9 +219,10 @@ def check_model_data(train: Source) -> None:
     """Check that there are networks for such data.
 
     Raises:
-        PotstillError: inputs are not one tensor, or targets are ragged.
+        PotstillError: inputs are not one tensor, or targets are ragged or masks.
     """
-    if train.input.parts or is_ragged(get_task(train)) or not train.input.shape or get_kind(train.input).learner:
+    other_targets = is_ragged(get_task(train)) or isinstance(get_task(train), PixelTask)
+    if train.input.parts or other_targets or not train.input.shape or get_kind(train.input).learner:
         raise PotstillError(
             "a network of the same bytes is for one tensor of pictures, rows or windows with classes or numbers, but "
             f"these are {get_kind(train.input).noun} of task {get_task(train).name}"

@@ -39,8 +39,9 @@ class BalancedMasks(Method[MaskState]):
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Class-balanced masks", paper="arXiv:2605.25022", year=2026, family="selection",
         is_selection=True, tasks=("segmentation",),
-        use_when="Take it for pictures with masks where some classes have few pixels.",
-        avoid_when="Avoid it where every picture shows all classes: it looks at masks alone, and not at pictures.",
+        use_when="Take it for pictures with masks of many classes, some of which random pictures would miss.",
+        avoid_when="Avoid it for an object and its background: it keeps large objects alone, and was well below random "
+        "pictures there.",
         related=("random", "k-center", "herding"),
     )  # fmt: skip
     state_type: ClassVar[type] = MaskState
