@@ -108,6 +108,8 @@ def main(names: list[str], out: Path) -> None:
         name = row["name"]
         if (names and name not in names) or (not names and name in said):
             continue
+        if not {"*", "classification"} & set(get_method_class(name).info.tasks):
+            continue
         begun = time.monotonic()
         if (result := made(name)) is None:
             continue
