@@ -86,7 +86,7 @@ def test_values_that_do_not_fit_are_misuse(words, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--method", "DM"], "did you mean dm, idm or dsdm?"),
+        (["--method", "DM"], "did you mean dm, idm or d4m?"),
         (["--augment", "DSA"], "did you mean dsa"),
         (["--parametrization", "Tile"], "did you mean tiles?"),
     ],

@@ -35,7 +35,7 @@ from potstill.testing import (
     toy_source,
     uneven_source,
 )
-from potstill.testing.toy import windows_source
+from potstill.testing.toy import masks_source, windows_source
 
 SMALL = {
     "pretrained_networks": 2,
@@ -91,17 +91,23 @@ def small(name: str, **changes: object):
 
 OF_USERS = {"distill-cf", "most-active"}
 """Methods of users with lists of items: tests/api/test_rating_sets.py."""
+OF_MASKS = tuple(n for n in registry.names("methods") if registry.resolve("methods", n).info.tasks == ("segmentation",))
 
 
 @pytest.mark.parametrize("kind", ["image", "table"])
 @pytest.mark.parametrize("name", registry.names("methods"))
 def test_method_keeps_the_contract(name: str, kind: str) -> None:
     method = small(name)
-    if "*" in method.info.kinds or kind in method.info.kinds:
+    if {"*", kind} & set(method.info.kinds) and {"*", "classification"} & set(method.info.tasks):
         check_method(method, steps=5, kind=kind)
         return
     with pytest.raises(PotstillError, match=f"works on .* data, but this is {kind} data|does .*, but toy is"):
         potstill.distill(Splits(train=toy_source(kind), test=None), method, ipc=1, steps=1)
+
+
+@pytest.mark.parametrize("name", OF_MASKS)
+def test_a_method_of_masks_keeps_the_contract(name: str) -> None:
+    check_method(small(name), source=masks_source())
 
 
 @pytest.mark.parametrize("name", registry.names("methods", outside=False))
@@ -180,7 +186,7 @@ def test_a_method_that_is_a_value_gives_way_as_its_name_does_unless_it_says_anot
         potstill.distill(table, small("idc", parametrization="tiles:factor=3"), ipc=2, steps=1, progress=None)
 
 
-@pytest.mark.parametrize("name", [n for n in registry.names("methods") if n not in OF_USERS])
+@pytest.mark.parametrize("name", [n for n in registry.names("methods") if n not in OF_USERS | set(OF_MASKS)])
 def test_method_keeps_the_contract_on_very_unequal_classes_of_colour_pictures_that_are_not_square(name: str) -> None:
     source = uneven_source()
     sizes = torch.bincount(source.labels).tolist()

@@ -18,7 +18,7 @@ from potstill.kinds import get_kind
 from potstill.nn import factory
 from potstill.parametrize.named_inputs import parse_parametrization
 from potstill.tasks import get_task
-from potstill.testing.toy import toy_source
+from potstill.testing.toy import masks_source, toy_source
 
 __all__ = [
     "ContractError",
@@ -49,7 +49,8 @@ def toy_problem(
     kind: str = "image",
     source: Source | None = None,
 ) -> Problem:
-    """Return a problem that any method solves in moments: four classes of twelve 8×8 images, or rows of a table.
+    """Return a problem that any method solves in moments: four classes of twelve 8×8 images, rows of a table, or images
+    with masks for a method of segmentation alone.
 
     The network is ``convnet-d1-w8``, with BatchNorm where the method's own network has it.
 
@@ -60,7 +61,9 @@ def toy_problem(
         kind: kind of the toy data.
         source: data to use instead of the toy data.
     """
-    source = toy_source(kind) if source is None else source
+    if source is None:
+        tasks = ("*",) if method is None else method.info.tasks
+        source = masks_source() if tasks == ("segmentation",) else toy_source(kind)
     picture, given = get_kind(source.input).augmentable, source.input
     norm = "-batch" if "batch" in str(getattr(method, "network", "")).split("-") else ""
     name = (network or f"convnet-d1-w8{norm}") if picture else {"pair": "towers-w4"}.get(given.kind, "mlp")

@@ -8,9 +8,9 @@ from potstill.core import InputSpec, Source
 from potstill.data import TensorSource
 from potstill.data.in_memory import fit_normalization
 from potstill.rng import generator
-from potstill.tasks import Forecast, Regression, Retrieval
+from potstill.tasks import Forecast, Regression, Retrieval, Segmentation
 
-__all__ = ["mixed_source", "pairs_source", "toy_source", "uneven_source", "windows_source"]
+__all__ = ["masks_source", "mixed_source", "pairs_source", "toy_source", "uneven_source", "windows_source"]
 
 
 def toy_source(kind: str = "image", *, per_class: int = 12, classes: int = 4, side: int = 8) -> Source:
@@ -41,6 +41,25 @@ def uneven_source() -> Source:
     inputs = pictures[order].round().to(torch.uint8)
     classes = tuple(f"c{c}" for c in range(len(sizes)))
     return TensorSource.make(inputs, labels, classes=classes, name="toy-uneven", kind="image")
+
+
+def masks_source(n: int = 48, *, side: int = 8) -> Source:
+    """Return grey images with a bright and a dark rectangle, and masks with the class of each pixel; 255: none."""
+    rng = generator(11, "toy", "masks")
+    pictures = torch.rand(n, 1, side, side, generator=rng) * 60 + 90
+    masks = torch.zeros(n, side, side, dtype=torch.uint8)
+    for value, c in ((90, 1), (-90, 2)):
+        top, left = torch.randint(0, side // 2, (2, n), generator=rng).tolist()
+        for i, (a, b) in enumerate(zip(top, left, strict=True)):
+            pictures[i, :, a : a + side // 2, b : b + side // 2] += value
+            masks[i, a : a + side // 2, b : b + side // 2] = c
+    masks[:, 0, 0] = 255
+    inputs = pictures.clamp(0, 255).round().to(torch.uint8)
+    return TensorSource(
+        name="toy-masks", input=InputSpec(kind="image", shape=(1, side, side)), classes=(), inputs=inputs,
+        normalization=fit_normalization(inputs), labels=torch.zeros(n, dtype=torch.int64), targets=masks,
+        task=Segmentation(labels=("ground", "bright", "dark")),
+    )  # fmt: skip
 
 
 def pairs_source(n: int = 40, *, side: int = 8) -> Source:

@@ -65,7 +65,7 @@ class MGD3(DiffusionConfig, EngineMethod[GeneratedState]):
 
     info: ClassVar[MethodInfo] = MethodInfo(
         title="MGD3: Mode-Guided Dataset Distillation using Diffusion Models", paper="arXiv:2505.18963", year=2025,
-        family="generative", reimplemented=True,
+        family="generative",
         use_when="Take it where you have a diffusion model, no time to fine-tune it, and want each picture to show "
         "another mode of its class.",
         avoid_when="Avoid it where real pictures may be stored: on mnist-5k the best of them in the same bytes were "
