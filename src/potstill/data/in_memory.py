@@ -21,7 +21,7 @@ from potstill.data.graph import NodeGraph
 from potstill.data.interactions import Interactions
 from potstill.data.repr import describe_source, source_html
 from potstill.data.table_encoding import Column
-from potstill.data.text_encoder import TextEncoder
+from potstill.data.text_encoder import TextEncoder, encode_inputs, encoded_spec, text_part
 from potstill.errors import PotstillError
 from potstill.tasks import is_ragged, split_targets
 
@@ -256,7 +256,9 @@ class TensorSource:
         digest.update((self.labels if self.targets is None else self.targets).contiguous().numpy().data)
         if self.encoder is not None:  # vectors of another machine may have other last bits
             digest.update(json.dumps([self.encoder.name, self.texts]).encode())
-            return digest.hexdigest()
+            if not (text := text_part(self.input)):
+                return digest.hexdigest()
+            held = {name: t for name, t in held.items() if name != text}
         if self.graph is not None and self.places is not None:  # as products of sparse matrices may have
             digest.update(self.graph.content_hash.encode())
             digest.update(self.places.contiguous().numpy().data)
@@ -327,8 +329,8 @@ class TensorSource:
         Returns:
             A new source.
         """
-        x = encoder.encode(self.texts).to(self.device)
-        return replace(self, inputs=x, input=replace(self.input, shape=tuple(x.shape[1:])), encoder=encoder)
+        x = elsewhere(encode_inputs(encoder, self, self.input), self.device)
+        return replace(self, inputs=x, input=encoded_spec(self.input, encoder.size), encoder=encoder)
 
     def subset(self, at: Int[Tensor, " m"], /) -> "TensorSource":
         """Return the samples at some positions as a source with the same classes and normalization.

@@ -31,6 +31,7 @@ from potstill.data.streamed import StreamSource
 from potstill.data.streaming import assemble_streamed, index_if_streamed
 from potstill.data.table import TABLE_SUFFIXES, read_file_with_labels, read_tables
 from potstill.data.table_encoding import parse_missing
+from potstill.data.text_encoder import FittedRepresentation
 from potstill.data.texts import is_text_folder, read_text_folder, to_text_tables
 from potstill.data.train_test_overlap import parse_duplicates
 from potstill.errors import PotstillError, unknown_name
@@ -257,11 +258,12 @@ def _of_source(source: TensorSource, options: ReadOptions) -> RawSplits:
     part = RawPart(
         inputs=source.inputs, labels=source.labels, targets=source.targets, places=source.places, names=source.names,
         groups=None if source.groups is None or options.group is not None else source.groups.numpy(),
-        attributes=source.attribute if options.attribute is None else None,
+        attributes=source.attribute if options.attribute is None else None, texts=source.texts,
     )  # fmt: skip
     return RawSplits(
         name=source.name, train=part, spec=source.input, classes=source.classes, task=source.task,
         normalization=None if is_fit else normalization,
+        representation=None if source.encoder is None else FittedRepresentation(encoder=source.encoder),
     )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from potstill.data.pictures import decode_images
 from potstill.data.read_options import ReadOptions
 from potstill.data.splits import RawPart, RawSplits, assemble
 from potstill.data.table import read_csv
+from potstill.data.texts import read_representation
 from potstill.data.train_test_overlap import first_equal
 from potstill.errors import PotstillError
 from potstill.tasks import Retrieval
@@ -62,7 +63,8 @@ def read_pairs(task: Retrieval, data: object, options: ReadOptions) -> Splits:
     Args:
         task: names of the two views: the picture's and the text's.
         data: the folder, with ``metadata.csv`` or ``metadata.jsonl`` in it, or arrays (pictures, texts).
-        options: ``label`` names the column of texts (else ``text`` or ``caption``).
+        options: ``label`` names the column of texts (else ``text`` or ``caption``). With ``representation`` or
+            ``encode`` texts are vectors, which methods can learn; else words.
 
     Raises:
         PotstillError: no such file, column or picture.
@@ -70,6 +72,8 @@ def read_pairs(task: Retrieval, data: object, options: ReadOptions) -> Splits:
     if isinstance(data, tuple | list) and len(data) == 2:
         from potstill.data.arrays import canonicalize_inputs
 
+        if options.size is not None:
+            raise PotstillError("pairs: arrays of pictures are not resized; resize them, or give a folder with `size=`")
         pixels, _, spec, notes = canonicalize_inputs(data[0], None, kind="image", name="pairs")
         if len(data[1]) != len(pixels):
             raise PotstillError(f"pairs: {len(pixels)} pictures but {len(data[1])} texts; give one for each")
@@ -105,8 +109,9 @@ def read_pairs(task: Retrieval, data: object, options: ReadOptions) -> Splits:
         groups = _groups(options.group, rows, files, table)[kept_rows]
     pixels = got.pixels[torch.tensor([place[file] for file in names])]
     return _assemble_pairs(
-        task, root.name, pixels, spec, [texts[i] for i in kept_rows], names, list(got.notes), groups, options
-    )
+        task, root.name, pixels, spec, [texts[i] for i in kept_rows], names, list(got.notes), groups,
+        replace(options, size=None),  # pictures have it already
+    )  # fmt: skip
 
 
 def _text(value: object, where: str, row: int, column: str, what: str) -> str:
@@ -152,8 +157,15 @@ def _assemble_pairs(
     related = join_groups(
         pictures if several else None, None if groups is None else encode_groups(groups)[0],
     )  # fmt: skip
+    representation = None
+    words: dict[str, Tensor] = encode_texts(texts, text)
+    spec_of_texts = InputSpec(kind="words", shape=(), levels=(WORDS,))
+    if options.representation is not None or options.encode is not None:
+        representation = read_representation(options)
+        words = {text: torch.zeros(n, 1)}  # encoded once the test split is known
+        spec_of_texts = InputSpec(kind="text", shape=(1,), units="representation of a text")
     part = RawPart(
-        inputs={image: pixels, **encode_texts(texts, text)}, labels=torch.zeros(n, dtype=torch.int64),
+        inputs={image: pixels, **words}, labels=torch.zeros(n, dtype=torch.int64),
         targets=pictures, names=names, texts=tuple(texts),
         groups=None if related is None else related.numpy(),
     )  # fmt: skip
@@ -161,12 +173,9 @@ def _assemble_pairs(
         name=name,
         train=part,
         spec=InputSpec(
-            kind="pair", shape=(), units="pixels in [0,1] and words", horizontal_flip=False,
-            parts=(
-                (image, replace(spec, horizontal_flip=False)),
-                (text, InputSpec(kind="words", shape=(), levels=(WORDS,))),
-            ),
+            kind="pair", shape=(), units=f"pixels in [0,1] and {'words' if representation is None else 'texts'}",
+            horizontal_flip=False, parts=((image, replace(spec, horizontal_flip=False)), (text, spec_of_texts)),
         ),
-        classes=(), task=task, notes=tuple(notes),
+        classes=(), task=task, notes=tuple(notes), representation=representation,
     )  # fmt: skip
     return assemble(parts, options)

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from potstill._util.input_limits import check_limit
 from potstill.core import Inputs, InputSpec, Normalization, Source, Splits, Task
-from potstill.core.nested import index, num_samples
+from potstill.core.nested import index, named_tensors, num_samples
 from potstill.data.arrays import encode_labels
 from potstill.data.attributes import Attribute, encode_attributes, select_attribute
 from potstill.data.groups import (
@@ -32,7 +32,14 @@ from potstill.data.pictures import Picture, decode_images, resize_and_crop
 from potstill.data.read_options import ReadOptions
 from potstill.data.subset import SourceView
 from potstill.data.table_encoding import Column, Frame, encode_frames
-from potstill.data.text_encoder import Representation, TextEncoder, text_normalization
+from potstill.data.text_encoder import (
+    Representation,
+    TextEncoder,
+    encode_inputs,
+    encoded_spec,
+    text_normalization,
+    text_part,
+)
 from potstill.data.train_test_overlap import first_equal, first_equal_texts, keep_copies_together, note_overlap
 from potstill.errors import PotstillError
 from potstill.kinds import get_kind
@@ -425,7 +432,8 @@ def assemble(parts: RawSplits, options: ReadOptions) -> Splits:
     if is_drawn:
         copies = None
         if options.duplicates == "together":
-            copies = first_equal(train.inputs) if parts.representation is None else first_equal_texts(train.texts)
+            of_texts = parts.representation is not None and not spec.parts
+            copies = first_equal_texts(train.texts) if of_texts else first_equal(train.inputs)
         at, test_at, more = draw_test_split(name, parts.classes, train.labels, options, train.groups, copies)
         train, test = train.select(at), train.select(test_at)
         notes += more
@@ -446,9 +454,8 @@ def assemble(parts: RawSplits, options: ReadOptions) -> Splits:
     encoder: TextEncoder | None = None
     if parts.representation is not None:
         encoder = parts.representation.fit(train.texts)
-        train = replace(train, inputs=encoder.encode(train.texts))
-        test = None if test is None else replace(test, inputs=encoder.encode(test.texts))
-        spec = replace(spec, shape=(encoder.size,))
+        train, spec = replace(train, inputs=encode_inputs(encoder, train, spec)), encoded_spec(spec, encoder.size)
+        test = None if test is None else replace(test, inputs=encode_inputs(encoder, test, spec))
     task, targets = parts.task, train.targets
     task = task.fit(targets) if isinstance(task, FittableTask) and targets is not None else task
 
@@ -459,6 +466,10 @@ def assemble(parts: RawSplits, options: ReadOptions) -> Splits:
     if encoder is not None and isinstance(train.inputs, Tensor):
         normalization = normalization or text_normalization(train.inputs)
     normalization = normalization or parts.normalization or fit_normalization(train.inputs)
+    if encoder is not None and normalization.parts and options.normalization is None:
+        part = text_part(spec)
+        scaled = text_normalization(named_tensors(train.inputs)[part])
+        normalization = replace(normalization, parts={**normalization.parts, part: scaled})
 
     def source(part: RawPart) -> TensorSource:
         inputs = part.inputs

@@ -10,7 +10,7 @@ import hashlib
 import zlib
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
@@ -20,12 +20,13 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from potstill.core import Normalization
+from potstill.core import InputSpec, Normalization
 from potstill.errors import PotstillError, unknown_name
 
 __all__ = [
-    "Hashed", "HashedEncoder", "Latent", "LatentEncoder", "OwnEncoder", "OwnRepresentation", "Representation",
-    "TextEncoder", "encoder_from_tensors", "parse_representation", "text_normalization",
+    "FittedRepresentation", "Hashed", "HashedEncoder", "Latent", "LatentEncoder", "OwnEncoder", "OwnRepresentation",
+    "Representation", "TextEncoder", "encode_inputs", "encoded_spec", "encoder_from_tensors",
+    "parse_representation", "text_normalization", "text_part",
 ]  # fmt: skip
 
 TOKENS = r"(?u)\b\w\w+\b"
@@ -291,6 +292,20 @@ class OwnRepresentation:
         return OwnEncoder(name=self.name, size=shape[1], function=self.function)
 
 
+@dataclass(frozen=True, kw_only=True)
+class FittedRepresentation:
+    """An encoder that was fitted before, on other texts."""
+
+    encoder: TextEncoder
+
+    @property
+    def name(self) -> str:
+        return self.encoder.name
+
+    def fit(self, texts: Sequence[str], /) -> TextEncoder:
+        return self.encoder
+
+
 _FORMS: dict[str, Any] = {"latent": Latent, "hashed": Hashed}
 
 
@@ -362,6 +377,34 @@ def text_normalization(x: Float32[Tensor, "n d"]) -> Normalization:
     """
     square = float(x.double().square().mean())
     return Normalization(torch.zeros(x.shape[1]), torch.full((x.shape[1],), max(square, 1e-12) ** 0.5))
+
+
+@runtime_checkable
+class HasTexts(Protocol):
+    """Samples with their texts."""
+
+    @property
+    def inputs(self) -> Any: ...
+    @property
+    def texts(self) -> tuple[str, ...]: ...
+
+
+def text_part(spec: InputSpec) -> str:
+    """Return the part of pairs that is a text as a vector; empty where there is none, or inputs are one tensor."""
+    return next((name for name, part in spec.parts if part.kind == "text"), "")
+
+
+def encode_inputs(encoder: TextEncoder, samples: HasTexts, spec: InputSpec) -> Any:
+    """Return the inputs with their texts as vectors of ``encoder``: all of them, or one part of pairs."""
+    vectors, part = encoder.encode(samples.texts), text_part(spec)
+    return {**samples.inputs, part: vectors} if part else vectors
+
+
+def encoded_spec(spec: InputSpec, size: int) -> InputSpec:
+    """Return the spec of inputs whose texts are vectors of ``size`` numbers."""
+    if not (part := text_part(spec)):
+        return replace(spec, shape=(size,))
+    return replace(spec, parts=tuple((n, replace(p, shape=(size,)) if n == part else p) for n, p in spec.parts))
 
 
 def _check_range(name: str, setting: str, value: int, most: int) -> None:

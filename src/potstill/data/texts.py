@@ -33,8 +33,8 @@ from potstill.data.train_test_overlap import text_key
 from potstill.errors import PotstillError
 
 __all__ = [
-    "JSON_SUFFIXES", "find_text_column", "is_text_folder", "read_json_lines", "read_text_csv", "read_text_folder",
-    "text_splits", "to_text_tables",
+    "JSON_SUFFIXES", "find_text_column", "is_text_folder", "read_json_lines", "read_representation", "read_text_csv",
+    "read_text_folder", "text_splits", "to_text_tables",
 ]  # fmt: skip
 
 JSON_SUFFIXES = (".jsonl", ".ndjson")
@@ -154,11 +154,16 @@ def _text_splits(
     return RawSplits(
         name=name, train=part(0, y), test=None if z is None else part(1, z),
         spec=InputSpec(kind="text", shape=(1,), units="representation of a text"), classes=classes,
-        notes=(*notes, *more_notes), label_column=label_column, representation=_representation(options),
+        notes=(*notes, *more_notes), label_column=label_column, representation=read_representation(options),
     )  # fmt: skip
 
 
-def _representation(options: ReadOptions) -> Representation:
+def read_representation(options: ReadOptions) -> Representation:
+    """Return the representation that the options name.
+
+    Raises:
+        PotstillError: a name and a function were given, or there is no such name.
+    """
     if options.encode is None:
         return parse_representation(options.representation)
     if options.representation is not None:

@@ -138,7 +138,7 @@ def note_overlap(splits: Splits, search: Duplicates | None, is_drawn: bool) -> l
         return []
     if isinstance(train, StreamSource) and isinstance(test, StreamSource):
         first = first_equal_encoded(train.reader, torch.cat([train.places, test.places]))
-    elif getattr(train, "encoder", None) is not None:
+    elif getattr(train, "encoder", None) is not None and not train.input.parts:
         first = first_equal_texts(*(part.texts for part in (train, test)))  # type: ignore[attr-defined]
     else:
         first = first_equal(*(part.inputs for part in (train, test)))  # type: ignore[attr-defined]

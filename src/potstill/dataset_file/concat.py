@@ -11,6 +11,8 @@ from torch import Tensor
 from potstill.codecs import decode, encode_classes, encode_ints, encode_probabilities
 from potstill.codecs.exact import Float
 from potstill.core import Encoded, Normalization
+from potstill.core.nested import named_tensors
+from potstill.data.text_encoder import text_part
 from potstill.dataset_file.dataset import Distilled, format_shape
 from potstill.dataset_file.load import validated_set
 from potstill.dataset_file.normalization import is_same, normalization_to_json, to_float32
@@ -197,6 +199,9 @@ def _payload_parts(distilled: Distilled) -> Iterator[tuple[dict[str, Any], dict[
     payload = {
         name.removeprefix("inputs/"): e for name, e in encoded.items() if name == "inputs" or name.startswith("inputs/")
     }
+    if (text := text_part(distilled.input)) and text not in payload:  # its captions become vectors
+        x = named_tensors(distilled.inputs)[text]
+        payload[text] = Float().pack(distilled.normalization.parts[text].apply(x) if normalised else x)
     yield {"parametrization": "pixels", "space": "model" if normalised else "data", "items": n}, payload
 
 

@@ -34,6 +34,7 @@ from potstill.core import (
     Task,
 )
 from potstill.core.nested import OFFSETS, VALUES, concat, named_tensors, tensor_names, tree_map
+from potstill.data.text_encoder import text_part
 from potstill.dataset_file.metadata import has_scores, input_from_json, task_from_json
 from potstill.dataset_file.shared_decoders import DecoderSource, MissingDecoder, decoder_parts, load_decoders
 from potstill.dataset_file.text_io import encode_texts, encoder_tensors, pop_encoder, pop_texts
@@ -79,6 +80,8 @@ def encode_contents(contents: Contents, schema: Schema, encoding: Encoding) -> t
     elif not contents.payload:
         context = DecodeContext(input=schema.input, classes=schema.classes, assets=encoding.assets)
         parts, normalised = encode_inputs(inputs, schema.input, codec, normalization, context)
+        if contents.captions and contents.encoder is not None and contents.encoder.is_stored:
+            parts.pop(f"inputs/{text_part(schema.input)}", None)  # a reader encodes the captions
     for name, tensor in contents.payload.items():
         parts[PAYLOAD + name] = encoding.encoded.get(name) or _encode_tensor(tensor, codec)
     if contents.scores is not None:
@@ -211,10 +214,17 @@ def encode_inputs(
     kinds = {name: part.kind for name, part in input.parts}
     parts = [n for n in normalization.parts if quantizes_normalised(codec, kinds.get(n) == "image")]
     encoded = {
-        f"inputs/{name}": _encode_tensor(_affine(x, normalization.parts[name]) if name in parts else x, codec)
+        f"inputs/{name}": _encode_tensor(
+            _affine(x, normalization.parts[name]) if name in parts else x, _codec_of_part(kinds.get(name, ""), codec)
+        )
         for name, x in inputs.items()
     }
     return encoded, parts
+
+
+def _codec_of_part(kind: str, codec: Codec) -> Codec:
+    """Return the codec of a part: vectors of texts take 8 bits where the codec is for pictures."""
+    return codec if kind != "text" or isinstance(codec, Exact | Float | Uniform) else Uniform(bits=8)
 
 
 def decode_inputs(
@@ -326,6 +336,9 @@ def decode_contents(
         if parts:
             context = _context(spec, metadata, metadata["codec"], decoder, max_bytes)
             inputs = decode_inputs(parts, spec, normalised, normalization, context)
+            if (text := text_part(spec)) and captions and encoder is not None and f"inputs/{text}" not in parts:
+                held = {**named_tensors(inputs), text: encoder.encode(captions)}
+                inputs = {n: held[n] for n in (*tensor_names(spec), *held) if n in held}
             inputs = None if payload or stored else inputs
         elif not payload and not stored and captions and encoder is not None:
             inputs = encoder.encode(captions)

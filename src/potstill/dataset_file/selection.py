@@ -38,7 +38,7 @@ from potstill.dataset_file.payload_io import (
 )
 from potstill.dataset_file.replacing import describe_conflict
 from potstill.dataset_file.series_io import decode_selected_series, encode_selected_series, selected_series
-from potstill.dataset_file.text_io import CAPTIONS, encode_texts, texts_at
+from potstill.dataset_file.text_io import CAPTIONS, caption_part, encode_texts, texts_at
 from potstill.dataset_file.validate import check_shapes
 from potstill.errors import PotstillError
 from potstill.tasks import get_targets, get_task
@@ -161,7 +161,11 @@ def materialize(path: Path, source: Source) -> Distilled:
         inputs = decode_selected_series({n: decode(part) for n, part in parts.items()}, windows[1], source)[0]
     elif not isinstance(codec, Texts):
         encoded, normalised = encode_inputs(inputs, spec, codec, normalization)
-        inputs = decode_inputs(encoded, spec, normalised, normalization)
+        decoded = decode_inputs(encoded, spec, normalised, normalization)
+        if text := caption_part(source):
+            del encoded[f"inputs/{text}"]
+            decoded = {name: named_tensors(inputs if name == text else decoded)[name] for name, _ in spec.parts}
+        inputs = decoded
     if windows is None and not any(n.partition("/")[0].partition(".")[0] == "labels" for n in stored):
         classes = len(source.classes) if is_classification(metadata) else None
         encoded |= encode_targets(get_targets(source)[index], classes, codec, get_task(source))

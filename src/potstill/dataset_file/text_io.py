@@ -10,13 +10,14 @@ from torch import Tensor
 from potstill.codecs import encode_ints
 from potstill.codecs.texts import Texts
 from potstill.core import Codec, Encoded, Source
-from potstill.data.text_encoder import TextEncoder, encoder_from_tensors
+from potstill.data.text_encoder import TextEncoder, encoder_from_tensors, text_part
+from potstill.dataset_file.metadata import input_from_json
 from potstill.dataset_file.validate import are_valid_offsets
 from potstill.errors import PotstillError
 
 __all__ = [
-    "CAPTIONS", "ENCODER", "UNCHARGED", "charged_bytes", "encode_texts", "encoder_tensors", "encoder_to_json",
-    "has_texts", "pop_encoder", "pop_texts", "texts_at", "writes_texts",
+    "CAPTIONS", "ENCODER", "UNCHARGED", "caption_part", "charged_bytes", "encode_texts", "encoder_tensors",
+    "encoder_to_json", "has_texts", "pop_encoder", "pop_texts", "texts_at", "writes_texts",
 ]  # fmt: skip
 
 CAPTIONS, ENCODER = "captions", "encoder"
@@ -31,6 +32,15 @@ def charged_bytes(sizes: Mapping[str, int]) -> int:
 
 def has_texts(train: Source) -> bool:
     """Return whether samples of ``train`` are texts that a reader of a file can encode."""
+    return _is_encoded(train) and not train.input.parts
+
+
+def caption_part(train: Source) -> str:
+    """Return the part of pairs whose real texts a file holds as captions, in place of vectors; empty: none."""
+    return text_part(train.input) if _is_encoded(train) else ""
+
+
+def _is_encoded(train: Source) -> bool:
     encoder: TextEncoder | None = getattr(train, "encoder", None)
     return encoder is not None and encoder.is_stored
 
@@ -117,7 +127,9 @@ def pop_encoder(tensors: dict[str, Tensor], metadata: Mapping[str, Any]) -> Text
     name = described.get("name") if isinstance(described, Mapping) else None
     if isinstance(name, str) and name.startswith("own:") and not held:
         return None
-    shape = metadata["input"]["shape"]
-    if metadata["input"]["kind"] != "text" or len(shape) != 1:
+    spec = input_from_json(metadata["input"])
+    spec = dict(spec.parts).get(text_part(spec), spec)
+    shape = spec.shape
+    if spec.kind != "text" or len(shape) != 1:
         raise PotstillError("its text encoder is for inputs of another kind; get the file again")
     return encoder_from_tensors(name, shape[0], held)

@@ -41,7 +41,14 @@ from potstill.dataset_file.payload_io import (
     quantizes_normalised,
 )
 from potstill.dataset_file.series_io import decode_selected_series, encode_selected_series, selected_series
-from potstill.dataset_file.text_io import charged_bytes, encode_texts, has_texts, texts_at, writes_texts
+from potstill.dataset_file.text_io import (
+    caption_part,
+    charged_bytes,
+    encode_texts,
+    has_texts,
+    texts_at,
+    writes_texts,
+)
 from potstill.errors import PotstillError
 from potstill.evaluation.candidate_trials import Length, Pair
 from potstill.evaluation.training_sets import TrainingSet
@@ -235,7 +242,9 @@ def _stored(
         return encode_texts(texts_at(train, index)), labels
     x = train.raw(index)
     if not isinstance(x, Tensor):
-        return {name: _part(t, codec) for name, t in x.items()}, labels
+        text = caption_part(train)
+        texts = encode_texts(texts_at(train, index)) if text else {}
+        return {**{name: _part(t, codec) for name, t in x.items() if name != text}, **texts}, labels
     picture = get_kind(train.input).value_range is not None
     return {"": encode_input_tensor(x.cpu(), parse_codec(codec), train.normalization, picture)}, labels
 
@@ -390,6 +399,9 @@ def pack_samples(
             texts, x = texts_at(train, index), train.raw(index)
         else:
             x = {name: decode(part) for name, part in inputs.items()}
+            if text := caption_part(train):  # a reader encodes the texts as these were
+                vectors = named_tensors(train.raw(index))[text].cpu()
+                x = {n: vectors if n == text else x[n] for n, _ in train.input.parts}
         if "" in inputs:
             x = decode_input_tensor(inputs[""], quantizes_normalised(parse_codec(codec), picture), train.normalization)
         pairs.append((train.normalization.apply(to_device(x, train.device)), y.to(train.device)))
@@ -469,13 +481,14 @@ def count_exact_bytes(train: Source, most: int = MAX_VALUES) -> int:
         most: maximum number of values that are packed; larger data are extrapolated from that many.
     """
     index = _spread(train, most)
-    stored: Encodings
+    stored: dict[str, Encoded]
     if (windows := selected_series(train, torch.arange(len(train)), parse_codec("exact"))) is not None:
         return sum(map(encoded_bytes, encode_selected_series(windows[0], parse_codec("exact")).values()))
-    if has_texts(train):
-        stored = encode_texts(texts_at(train, index))
-    else:
-        stored = {name: _part(part.cpu(), "exact") for name, part in named_tensors(train.raw(index)).items()}
+    text = caption_part(train)
+    stored = encode_texts(texts_at(train, index)) if text or has_texts(train) else {}
+    if not has_texts(train):
+        x = named_tensors(train.raw(index))
+        stored |= {name: _part(part.cpu(), "exact") for name, part in x.items() if not text or name != text}
     inputs = sum(map(encoded_bytes, stored.values()))
     targets = _targets_stored(train, train.labels.argsort(stable=True))
     return round(inputs * len(train) / len(index)) + sum(map(encoded_bytes, targets.values()))

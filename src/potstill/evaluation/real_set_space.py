@@ -166,7 +166,9 @@ def candidate_codecs(
 ) -> tuple[tuple[str, ...], ...]:
     """Return the codecs tried for ``byte_budget``: families, each from the finest to the coarsest."""
     if spec.parts:
-        return (("exact",),)
+        values = [p for _, p in spec.parts if not p.ragged and p.kind not in ("categories", "text")]
+        pictures = len(values) == 1 and get_kind(values[0]).value_range is not None
+        return candidate_codecs(values[0], quick, byte_budget) if pictures else (("exact",),)
     picture = get_kind(spec).value_range is not None and len(spec.shape) == 3 and min(spec.shape[1:]) >= 4
     if not picture:
         typed = (

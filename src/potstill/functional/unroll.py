@@ -107,7 +107,7 @@ class UnrolledGrads(NamedTuple):
     leaves: dict[str, Tensor]
     """Gradients by every floating leaf; zeros where no step uses it."""
     lr: Tensor
-    """Gradient by the learning rate, a scalar."""
+    """Gradient by the learning rate, of its shape."""
     theta: dict[str, Tensor]
     """Gradients by the initial weights."""
 
@@ -286,7 +286,7 @@ def train_student(
         loss: its loss; called once for each of ``steps``.
         state: as `init_student` made it, or as another training left it.
         leaves: what the loss looks at, by name.
-        lr: the learning rate; a scalar tensor may be one.
+        lr: the learning rate: a number, a scalar tensor, or one rate (p,) for each weight in the order of ``theta``.
         steps: their numbers, as the loss gets them.
         limit: bytes of states that stay in memory; more of them all lie in an unnamed temporary file, which takes the
             same bits, so that memory does not grow with the number of steps.
@@ -359,7 +359,12 @@ class _Training:
                 flat = self.updated(flat, g)
                 flags.append(_all_finite(value, flat.parts[0]))
             yield flat
-        _check_finite(flags, steps, "the student's loss or weights", float(self.beta.detach()))
+        _check_finite(flags, steps, "the student's loss or weights", self._rate)
+
+    @property
+    def _rate(self) -> float:
+        """Largest learning rate, for messages."""
+        return float(self.beta.detach().max())
 
     def grads_in_one_graph(self, trail: StudentTrace, outer: Outer, n: int) -> UnrolledGrads:
         form, x = self.form, _require_grad(self.leaves)
@@ -373,7 +378,7 @@ class _Training:
                 grads = torch.autograd.grad(value, tuple(theta.values()), create_graph=True, allow_unused=True)
                 flat = self.updated(flat, _concat_grads(grads, theta))
                 flags.append(_all_finite(value, flat.parts[0]))
-            _check_finite(flags, trail.steps[:n], "the student's loss or weights", float(self.beta.detach()))
+            _check_finite(flags, trail.steps[:n], "the student's loss or weights", self._rate)
             value = outer(form.unflatten(flat.parts[0]))
             wanted = (first, self.beta, *x.values())
             found = torch.autograd.grad(value, wanted, allow_unused=True)
@@ -404,7 +409,7 @@ class _Training:
             by_lr = by_lr + of_lr
             flags.append(_all_finite(of_lr, *cotangents, *of_leaves.values()))
         before = [trail.steps[i] for i in reversed(range(n))]
-        _check_finite(flags, ["the outer loss", *before], "the gradient on the way back", float(self.beta.detach()))
+        _check_finite(flags, ["the outer loss", *before], "the gradient on the way back", self._rate)
         return UnrolledGrads(float(value.detach()), sums, by_lr, self.form.unflatten(cotangents[0]))
 
     def step_vjp(
@@ -470,7 +475,8 @@ def _require_grad(leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _lr_tensor(lr: float | Tensor, form: _StateLayout) -> Tensor:
-    return torch.as_tensor(lr, dtype=form.dtype, device=form.device).detach().reshape(()).clone()
+    rate = torch.as_tensor(lr, dtype=form.dtype, device=form.device).detach()
+    return rate.reshape((form.size,) if rate.numel() > 1 else ()).clone()
 
 
 def _all_finite(*values: Tensor) -> Tensor:

@@ -131,10 +131,11 @@ def train_epoch(
     shape, task = source.input.shape, get_task(source)
     for fetched in prefetch(source, torch.split(order, sgd.batch) if len(order) else ()):
         inputs, y = _labelled(source, fetched)
-        x = single_tensor(inputs, "an augmentation")
-        x = augment.apply(x, augment.draw(len(x), shape, rng))
-        if mix is not None:
-            x, y = mix.apply(x, y, mix.draw(len(x), shape, rng), len(source.classes))
+        x: Inputs = inputs
+        if isinstance(inputs, Tensor):  # no augmentation is for inputs with names
+            x = augment.apply(inputs, augment.draw(len(inputs), shape, rng))
+            if mix is not None:
+                x, y = mix.apply(x, y, mix.draw(len(inputs), shape, rng), len(source.classes))
         teacher, _ = _stepped(network, teacher, x, y, task, sgd, flat)
     return teacher
 

@@ -1,6 +1,7 @@
 """The field's networks, exactly as published, by name; and networks of the user's own."""
 
 from potstill.nn.custom import CustomFactory, CustomNetwork, parse_network
+from potstill.nn.dual_encoder import TwoTowers
 from potstill.nn.init import initialise
 from potstill.nn.pretrained import FrozenBackbone, FrozenBackboneFactory
 from potstill.nn.registry import (
@@ -23,6 +24,7 @@ __all__ = [
     "FrozenBackbone",
     "FrozenBackboneFactory",
     "NetworkEntry",
+    "TwoTowers",
     "build_on_meta",
     "catalogue",
     "default_network_name",

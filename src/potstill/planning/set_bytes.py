@@ -11,7 +11,14 @@ from potstill.core.nested import single_tensor
 from potstill.data.series import SeriesSource
 from potstill.dataset_file.payload_io import SHARED, compress_parts, encode_inputs, encode_targets
 from potstill.dataset_file.series_io import encode_selected_series, selected_series
-from potstill.dataset_file.text_io import encode_texts, encoder_tensors, has_texts, texts_at, writes_texts
+from potstill.dataset_file.text_io import (
+    caption_part,
+    encode_texts,
+    encoder_tensors,
+    has_texts,
+    texts_at,
+    writes_texts,
+)
 from potstill.dataset_file.validate import WHITENING
 from potstill.parametrize.nearest_text import NearestText
 from potstill.parametrize.quantization_aware import QuantizationAware
@@ -62,6 +69,7 @@ def count_bytes(
         sizes["inputs"] = sum(map(encoded_bytes, points.values()))
     elif isinstance(result, Selection) and not isinstance(store, ContextCodec) and coded:
         packed = encode_inputs(train.raw(result.index.cpu()), train.input, store, train.normalization)[0]
+        packed.pop(f"inputs/{caption_part(train)}", None)
         sizes["inputs"] = sum(map(encoded_bytes, compress_parts(packed, labels.cpu()).values()))
     elif not payload:
         sizes["inputs"] = estimate_bytes(store, (n, *train.input.shape), _like(train, result, store))

@@ -48,7 +48,7 @@ from potstill.data.series import SeriesSource
 from potstill.dataset_file import Distilled
 from potstill.dataset_file.payload_io import compress_parts
 from potstill.dataset_file.series_io import encode_selected_series, selected_series
-from potstill.dataset_file.text_io import charged_bytes, has_texts, writes_texts
+from potstill.dataset_file.text_io import caption_part, charged_bytes, has_texts, writes_texts
 from potstill.errors import PotstillError
 from potstill.functional.sampling import proportional_allocation
 from potstill.parametrize import Pixels
@@ -222,11 +222,13 @@ def allocate_budget(
     labels = _no_bytes if holds_targets else _target_bytes(train, store.label_bits if soft else None, scores)
     whole = _whole_bytes(train, store)
 
+    as_captions = {caption_part(train)} - {""} if info.is_selection else set()
+
     def values(n: int) -> int:
         if coded_texts:
             return 0
         parts = spec.parts or (("", spec),)
-        real = ((name, part) for name, part in parts if not part.ragged and part.kind != "categories")
+        real = ((n, p) for n, p in parts if not p.ragged and p.kind != "categories" and n not in as_captions)
         return sum(estimate_bytes(store, (n, *part.shape), held.get(name)) for name, part in real)
 
     def size(n: int) -> int:

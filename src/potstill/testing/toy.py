@@ -7,6 +7,7 @@ import torch
 from potstill.core import InputSpec, Source
 from potstill.data import TensorSource
 from potstill.data.in_memory import fit_normalization
+from potstill.data.text_encoder import Latent
 from potstill.rng import generator
 from potstill.tasks import Forecast, Regression, Retrieval, Segmentation
 
@@ -62,8 +63,12 @@ def masks_source(n: int = 48, *, side: int = 8) -> Source:
     )  # fmt: skip
 
 
-def pairs_source(n: int = 40, *, side: int = 8) -> Source:
-    """Return images and texts without classes: a text names the bright row of its image; two samples per image."""
+def pairs_source(n: int = 40, *, side: int = 8, vectors: bool = False) -> Source:
+    """Return images and texts without classes: a text names the bright row of its image; two samples per image.
+
+    Args:
+        vectors: texts are vectors of an encoder, and no words.
+    """
     rng = generator(11, "toy", "pairs")
     pair = torch.arange(n) // 2
     texts: tuple[str, ...] = tuple(f"row {p % side} bright" + " again" * (p % 3) for p in pair.tolist())
@@ -77,9 +82,15 @@ def pairs_source(n: int = 40, *, side: int = 8) -> Source:
         "image": pictures.round().to(torch.uint8), "text/values": torch.tensor([w for ws in words for w in ws]),
         "text/offsets": lengths.cumsum(0) - lengths,
     }  # fmt: skip
+    encoder = None
+    if vectors:
+        texts = tuple(text.replace("row ", "row") for text in texts)  # words have two letters or more
+        encoder = Latent(size=4).fit(texts)
+        text, inputs = InputSpec(kind="text", shape=(4,)), {"image": inputs["image"], "text": encoder.encode(texts)}
+    values = {name: x for name, x in inputs.items() if x.dtype != torch.int64}
     return TensorSource(
         name="toy-pairs", input=InputSpec(kind="pair", shape=(), parts=(("image", image), ("text", text))), classes=(),
-        normalization=fit_normalization({"image": inputs["image"]}), inputs=inputs,
+        normalization=fit_normalization(values), inputs=inputs, encoder=encoder,
         labels=torch.zeros(n, dtype=torch.int64), task=Retrieval(views=("image", "text"), width=8), targets=pair,
         texts=texts,
     )  # fmt: skip

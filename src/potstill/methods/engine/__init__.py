@@ -78,6 +78,7 @@ from potstill.methods.engine.objective import (
     TARGETS,
     JointObjective,
     Labels,
+    LearnedTargets,
     LossAndGrads,
     MatchingState,
     NetworkSource,
@@ -115,14 +116,14 @@ from potstill.methods.engine.unrolling import (
 )
 
 __all__ = [
-    "AUTO", "LOGITS", "SCORES", "TARGETS", "Auto", "EmbedderKind", "Engine", "EngineMethod", "FixedNetworks", "Init",
-    "InitStrategy", "JointObjective", "LabelledInputs", "Labels", "LossAndGrads", "LossObjective", "MatchingEngine",
-    "MatchingState", "NetworkSource", "Objective", "ObjectiveInputs", "PoolMember", "PublishedRun", "Regularized",
-    "Settings", "SettingsBySize", "ShardablePart", "StaticNetworks", "SupportsRegularizer", "TrainedBlock",
-    "UnsuitedPart", "Update", "apply_update", "augment_function", "build_problem", "central_samples",
-    "central_samples_of_class", "choose_mode_by_memory", "decode_inputs", "default_param_groups",
-    "differentiate_student", "fit", "get_trained_networks", "gradient_mode", "hard_labels", "has_classes",
-    "idc_learning_rate", "initial_inputs", "initial_logits", "initial_samples", "inputs_of_view", "load_network",
-    "named_inputs", "nearest_settings", "new_pool_member", "objective_mode", "overlay_initial", "payload_bounds",
-    "regularizer_obstacle", "require_tensor", "teacher_factory", "usable_networks",
+    "AUTO", "LOGITS", "SCORES", "TARGETS", "Auto", "EmbedderKind", "Engine", "EngineMethod", "FixedNetworks",
+    "Init", "InitStrategy", "JointObjective", "LabelledInputs", "Labels", "LearnedTargets", "LossAndGrads",
+    "LossObjective", "MatchingEngine", "MatchingState", "NetworkSource", "Objective", "ObjectiveInputs",
+    "PoolMember", "PublishedRun", "Regularized", "Settings", "SettingsBySize", "ShardablePart", "StaticNetworks",
+    "SupportsRegularizer", "TrainedBlock", "UnsuitedPart", "Update", "apply_update", "augment_function",
+    "build_problem", "central_samples", "central_samples_of_class", "choose_mode_by_memory", "decode_inputs",
+    "default_param_groups", "differentiate_student", "fit", "get_trained_networks", "gradient_mode", "hard_labels",
+    "has_classes", "idc_learning_rate", "initial_inputs", "initial_logits", "initial_samples", "inputs_of_view",
+    "load_network", "named_inputs", "nearest_settings", "new_pool_member", "objective_mode", "overlay_initial",
+    "payload_bounds", "regularizer_obstacle", "require_tensor", "teacher_factory", "usable_networks",
 ]  # fmt: skip

@@ -39,6 +39,7 @@ from potstill.methods.engine.objective import (
     SCORES,
     TARGETS,
     Labels,
+    LearnedTargets,
     LossAndGrads,
     MatchingState,
     NetworkSource,
@@ -80,6 +81,8 @@ class MatchingEngine:
         required_assets: assets built before the first step.
         init_from_first_network: k-means centres use the network that is matched first (DREAM's condense.py).
         ema_decay: decay in [0, 1) of the moving average of payload and labels that is the result; 0: the last state.
+        learned_targets: learned rows in place of the real samples' targets, where those are no classes; ``None``: real
+            targets stay.
     """
 
     objective: Objective[Any]
@@ -95,6 +98,7 @@ class MatchingEngine:
     required_assets: tuple[Asset, ...] = ()
     init_from_first_network: bool = False
     ema_decay: float = 0.0
+    learned_targets: LearnedTargets | None = None
 
     def assets(self, problem: Problem) -> tuple[Asset, ...]:
         return self.required_assets
@@ -104,7 +108,7 @@ class MatchingEngine:
         x, y = self._initial_samples(problem, rng, seed)
         encoded = problem.parametrization.encode(x, problem, rng)
         first = {f"payload/{n}": t for n, t in encoded.items()} | dict(self.extra_parameters)
-        first |= {n: t.to(device_of(x)) for n, t in self._initial_labels(problem, x, y).items()}
+        first |= {n: t.to(device_of(x)) for n, t in self._initial_labels(problem, x, y, rng).items()}
         bare = MatchingState(params=init_params({}, {}))
         state = replace(bare, params=init_params(first, self._param_groups(bare, False)))
         state = self.networks.init_state(problem, state, rng, seed)
@@ -116,11 +120,13 @@ class MatchingEngine:
         shape = (sum(problem.sizes), *problem.train.input.shape)  # it draws its stretches itself
         return torch.zeros(shape, device=problem.train.device), None
 
-    def _initial_labels(self, problem: Problem, x: Inputs, y: Tensor | None) -> dict[str, Tensor]:
+    def _initial_labels(self, problem: Problem, x: Inputs, y: Tensor | None, rng: Generator) -> dict[str, Tensor]:
         if problem.target_decoder is not None:
             return {}
         if self.labels == "scores" and (y is None or y.is_floating_point()):
             return {SCORES: initial_scores(problem) if y is None else y}
+        if y is not None and self.learned_targets is not None:
+            return {SCORES: self.learned_targets.initial(y, rng)}
         if y is not None:
             return {TARGETS: y}
         if self.labels != "learned":
@@ -154,8 +160,10 @@ class MatchingEngine:
         stored = {**state.params.value, **strip_prefix(EMA_PREFIX, state.memory)}
         values = param_values(replace(state.params, value=stored), self._param_groups(state, False))
         extra = {n: t for n, t in values.items() if not n.startswith(("payload/", "labels/"))}
+        labels = _targets(problem, values)
         return Synthetic(
-            payload=strip_prefix("payload/", values), labels=_targets(problem, values),
+            payload=strip_prefix("payload/", values),
+            labels=labels if self.learned_targets is None else self.learned_targets.export(labels),
             space=problem.payload_space(self.space),
             centred_labels=SCORES in values and has_classes(problem), extra_parameters=self.export_learned(extra),
         )  # fmt: skip

@@ -11,9 +11,9 @@ from potstill.core import Inputs, Network, Problem, StepCost
 from potstill.functional.param_groups import ParamState, strip_prefix
 
 __all__ = [
-    "LOGITS", "SCORES", "TARGETS", "JointObjective", "Labels", "LossAndGrads", "MatchingState", "NetworkSource",
-    "Objective", "ObjectiveInputs", "PoolMember", "ShardablePart", "StaticNetworks", "Update", "inputs_of_view",
-    "named_inputs",
+    "LOGITS", "SCORES", "TARGETS", "JointObjective", "Labels", "LearnedTargets", "LossAndGrads", "MatchingState",
+    "NetworkSource", "Objective", "ObjectiveInputs", "PoolMember", "ShardablePart", "StaticNetworks", "Update",
+    "inputs_of_view", "named_inputs",
 ]  # fmt: skip
 
 Labels: TypeAlias = Literal["hard", "learned"]
@@ -136,6 +136,19 @@ class Objective(Protocol[B]):
     def step_costs(
         self, problem: Problem, networks: NetworkSource, state: MatchingState, /
     ) -> tuple[StepCost, ...]: ...
+
+
+@runtime_checkable
+class LearnedTargets(Protocol):
+    """Learned rows that take the place of targets that are no classes, such as a similarity of pairs."""
+
+    def initial(self, y: Tensor, rng: Generator, /) -> Tensor:
+        """Return the first rows (n, q) for the targets of the initial samples."""
+        ...
+
+    def export(self, rows: Tensor, /) -> Tensor:
+        """Return the targets of the set, as its task takes them."""
+        ...
 
 
 class StaticNetworks:

@@ -20,6 +20,7 @@ from torch import Generator, Tensor
 from potstill.core import Network, NetworkWeights, Problem, StepCost
 from potstill.core.nested import device_of, index, num_samples
 from potstill.errors import PotstillError
+from potstill.functional.train import Criterion
 from potstill.functional.train import network_loss as loss_of
 from potstill.functional.unroll import InnerOptimizer, Loss, Mode, init_student
 from potstill.methods.engine import (
@@ -38,9 +39,12 @@ from potstill.methods.engine import (
     named_inputs,
 )
 from potstill.methods.trajectory._parts import Distance, NearestStep, StartEpochs, StopRule, squared_distance
+from potstill.nn import TwoTowers
 from potstill.rng import draw_seed, generator
 
-__all__ = ["STUDENT_LR", "Block", "Expert", "TrajectoryDistance", "draw_batches", "get_experts"]
+__all__ = [
+    "STUDENT_LR", "Block", "Expert", "TrajectoryDistance", "draw_batches", "get_experts", "tower_parameters",
+]  # fmt: skip
 
 STUDENT_LR = "student/lr"
 """Name of the learned learning rate of students."""
@@ -90,6 +94,9 @@ class TrajectoryDistance(JointObjective[Block]):
         batch: samples of a student's step; 0: all.
         mode: differentiation of the student's training; ``None``: by the size of the data.
         max_loss: a larger loss changes nothing (DATM); 0: no limit.
+        per_tower: of a network with an encoder for each view (`potstill.nn.TwoTowers`) the distances of both are added,
+            and the student has two learning rates (VL-Distill).
+        criterion: the student's loss of outputs and targets; ``None``: the task's.
     """
 
     student_steps: int
@@ -100,6 +107,8 @@ class TrajectoryDistance(JointObjective[Block]):
     batch: int = 0
     mode: Mode | None = None
     max_loss: float = 0.0
+    per_tower: bool = False
+    criterion: Criterion | None = None
 
     def prepare(
         self, problem: Problem, networks: NetworkSource, state: MatchingState, rng: Generator
@@ -130,19 +139,30 @@ class TrajectoryDistance(JointObjective[Block]):
         Raises:
             NonFiniteError: the student's training or its gradient is not finite; the inner step is named.
         """
-        leaves, lr = {n: t for n, t in view.items() if n != STUDENT_LR}, view[STUDENT_LR]
+        leaves, rates = {n: t for n, t in view.items() if n != STUDENT_LR}, view[STUDENT_LR]
+        towers = tower_parameters(block.net) if self.per_tower else (tuple(block.start),)
+        lr, owner = rates, torch.zeros(0, dtype=torch.int64)
+        if rates.numel() > 1:
+            owner = _tower_of_each(block.start, towers)
+            lr = rates.flatten()[owner]
+
+        def outer(theta: Mapping[str, Tensor]) -> Tensor:
+            parts = [[{n: some[n] for n in names} for some in (theta, block.start, block.target)] for names in towers]
+            return torch.stack([self.distance(*part) for part in parts]).sum()
+
         stop = None
         if isinstance(self.stop_rule, NearestStep):
             stop = partial(self.stop_rule, target=block.target)
         inner = InnerOptimizer()
         grads = differentiate_student(
-            student_loss(problem, block), init_student(block.start, inner), leaves, lr, inner, range(len(block.rows)),
-            lambda theta: self.distance(theta, block.start, block.target), self._mode(problem), stop,
+            student_loss(problem, block, self.criterion), init_student(block.start, inner), leaves, lr, inner,
+            range(len(block.rows)), outer, self._mode(problem), stop,
         )  # fmt: skip
         if self.max_loss and not grads.loss <= self.max_loss:
             return grads.loss, {}
         moving = {n: g for n, g in grads.leaves.items() if n != TARGETS}
-        return grads.loss, {**moving, STUDENT_LR: grads.lr.reshape(lr.shape).to(lr.dtype)}
+        by_rate = grads.lr if rates.numel() == 1 else grads.lr.new_zeros(len(towers)).index_add(0, owner, grads.lr)
+        return grads.loss, {**moving, STUDENT_LR: by_rate.reshape(rates.shape).to(rates.dtype)}
 
     def _mode(self, problem: Problem) -> Mode:
         n = sum(problem.sizes)
@@ -158,7 +178,8 @@ class TrajectoryDistance(JointObjective[Block]):
         block = Block(net=net, start=expert.at(0), target=expert.at(self.expert_epochs), rows=rows, omega=omega)
         x, y = decode_inputs(problem, state.params, "model")
         view = {
-            **named_inputs(x), **({"labels": y} if y.is_floating_point() else {}), STUDENT_LR: torch.tensor(1e-3),
+            **named_inputs(x), "labels" if y.is_floating_point() else TARGETS: y,
+            STUDENT_LR: torch.full((2,), 1e-3) if self.per_tower else torch.tensor(1e-3),
         }  # fmt: skip
         size = len(rows[0])
         return (StepCost(
@@ -192,15 +213,40 @@ def draw_batches(n: int, batch: int, steps: int, rng: Generator) -> tuple[Tensor
     return tuple(rows[:steps])
 
 
-def student_loss(problem: Problem, block: Block) -> Loss:
+def tower_parameters(net: Network) -> tuple[tuple[str, ...], ...]:
+    """Return the names of the parameters of each view's encoder; all in one where the network has no two.
+
+    Raises:
+        PotstillError: an encoder has none, or a parameter is in none.
+    """
+    names = tuple(n for n, _ in net.named_parameters())
+    if not isinstance(net, TwoTowers):
+        return (names,)
+    towers = net.towers
+    if not all(towers) or sorted(n for tower in towers for n in tower) != sorted(names):
+        raise PotstillError(
+            f"each parameter of a network with two encoders must be in one of its towers, but {type(net).__name__} has "
+            f"{len(names)} parameters and towers of {' and '.join(str(len(tower)) for tower in towers)}; correct towers"
+        )
+    return towers
+
+
+def _tower_of_each(theta: Mapping[str, Tensor], towers: Sequence[Sequence[str]]) -> Tensor:
+    """Return the number of the tower of each weight (p,), in the order of ``theta``."""
+    tower = {name: n for n, names in enumerate(towers) for name in names}
+    return torch.cat([torch.full((t.numel(),), tower[n], device=t.device) for n, t in theta.items()])
+
+
+def student_loss(problem: Problem, block: Block, criterion: Criterion | None = None) -> Loss:
     """Return the student's loss as a function of (θ, view, inner step)."""
-    apply, criterion, hard = augment_function(problem), problem.task.loss, hard_labels(problem)
+    apply, hard = augment_function(problem), hard_labels(problem)
+    used = problem.task.loss if criterion is None else criterion
 
     def loss(theta: Mapping[str, Tensor], view: ObjectiveInputs, step: int) -> Tensor:
         x, rows = inputs_of_view(view), block.rows[step]
         y = view["labels"] if "labels" in view else view.get(TARGETS, hard.to(device_of(x)))
         if len(rows) < num_samples(x):
             x, y = index(x, rows), y[rows]
-        return loss_of(block.net, theta, apply(x, block.omega[step]), y, criterion=criterion)
+        return loss_of(block.net, theta, apply(x, block.omega[step]), y, criterion=used)
 
     return loss

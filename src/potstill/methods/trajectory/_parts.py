@@ -7,7 +7,9 @@ from typing import TypeAlias, final
 import torch
 from torch import Tensor
 
+from potstill.functional.train import Criterion
 from potstill.functional.unroll import StudentTrace
+from potstill.methods.engine import LearnedTargets
 
 __all__ = [
     "Distance", "LastStep", "NearestStep", "PartialDistance", "RelativeDistance", "StartEpochs", "StopRule",
@@ -108,6 +110,9 @@ class TrajectoryParts:
         ema_decay: decay of the moving average that is the result (FTD), in [0, 1); 0: the result is the last state.
         expert_training: settings of the experts' training beyond SGD's.
         label_experts: experts whose mean logits learned labels begin as; 0: all that classify a sample correctly.
+        per_tower: add the distances of the encoders of two views (VL-Distill).
+        criterion: the student's loss; ``None``: the task's.
+        learned_targets: rows that are learned in place of targets that are no classes (LoRS).
     """
 
     start_epochs: StartEpochs | None = None
@@ -117,6 +122,9 @@ class TrajectoryParts:
     ema_decay: float = 0.0
     expert_training: Mapping[str, float | str] = field(default_factory=dict)
     label_experts: int = 0
+    per_tower: bool = False
+    criterion: Criterion | None = None
+    learned_targets: LearnedTargets | None = None
 
 
 def gsam_training(alpha: float) -> dict[str, float | str]:

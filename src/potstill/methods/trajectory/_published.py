@@ -46,6 +46,17 @@ TESLA: Published = _MTT | _runs(_HALVED, _COLUMNS + "batch", {
 })  # fmt: skip
 """MTT's settings where TESLA's README has no command."""
 
+_VL = "princetonvisualai/multimodal_dataset_distillation@c696fd6 README.md, Flickr30k"
+VL_DISTILL: Published = _runs(_VL, _COLUMNS + "batch", {(1, 100): (8, 1, 2, 1000.0, 1e-2, 0.1, 100)})
+"""Pairs have no classes: the first number is 1, the second the pairs."""
+_LORS = "silicx/LoRS_Distill@8a712af sh/distill_flickr_lors_{ipc}.sh"
+LORS: Published = _runs(_LORS, _COLUMNS + "batch rank alpha lr_labels", {
+    (1, 100): (8, 1, 2, 100.0, 1e-2, 0.1, 20, 10, 3.0, 10.0),
+    (1, 200): (8, 1, 2, 1000.0, 1e-2, 0.1, 20, 5, 1.0, 10.0),
+    (1, 500): (8, 1, 3, 1000.0, 1e-2, 0.1, 40, 20, 0.01, 100.0),
+})  # fmt: skip
+"""The scripts store one pair fewer, to pay for the similarity."""
+
 _FIGURE = "AngusDujw/FTD-distillation@711532a docs/parameters.png"
 FTD: Published = _runs(_FIGURE, _COLUMNS + "ema_decay gsam_alpha batch", {
     (10, 1): (50, 2, 2, 100.0, 1e-7, 0.01, 0.9999, 0.3),

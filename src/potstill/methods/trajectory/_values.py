@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
 import torch
+from torch import Tensor
 
 from potstill.core import NonNegativeInt, PositiveFloat, Presets, Problem, UnitFloat
 from potstill.errors import PotstillError
@@ -30,8 +31,8 @@ from potstill.methods.trajectory._parts import StartEpochs, TrajectoryParts, gsa
 from potstill.pretraining.trajectories import ExpertTrajectories
 
 __all__ = [
-    "GOOD", "QUICK", "AlignedFields", "InitFrom", "Published", "TrajectoryFields", "build_trajectory_engine",
-    "nearest_run",
+    "GOOD", "QUICK", "AlignedFields", "InitFrom", "PairFields", "Published", "TrajectoryFields",
+    "build_trajectory_engine", "nearest_run",
 ]  # fmt: skip
 
 T = TypeVar("T", bound="TrajectoryFields")
@@ -232,14 +233,24 @@ def build_trajectory_engine(
         objective=TrajectoryDistance(
             student_steps=method.student_steps, expert_epochs=method.expert_epochs, batch=method.batch,
             mode=objective_mode(method.mode), start_epochs=epochs, distance=parts.distance, stop_rule=parts.stop_rule,
-            max_loss=parts.max_loss,
+            max_loss=parts.max_loss, per_tower=parts.per_tower, criterion=parts.criterion,
         ),
         networks=FixedNetworks(),
         required_assets=(ExpertTrajectories(count=method.num_experts, recipe=training, needed=needed),),
         param_groups=lambda state, last: trajectory_param_groups(method), iterations=method.iterations,
         steps=method.iterations, initial=initial, labels=method.labels,
-        extra_parameters={STUDENT_LR: torch.tensor(method.lr_student)}, ema_decay=parts.ema_decay,
+        extra_parameters={
+            STUDENT_LR: torch.full((2,), method.lr_student) if parts.per_tower else torch.tensor(method.lr_student)
+        },
+        export_learned=_export_tower_rates if parts.per_tower else dict, ema_decay=parts.ema_decay,
+        learned_targets=parts.learned_targets,
     )  # fmt: skip
+
+
+def _export_tower_rates(learned: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return the learned rates: that of the first view for the student, as VL-Distill trains, and both by tower."""
+    rates = learned[STUDENT_LR]
+    return {STUDENT_LR: rates[0].clone(), f"{STUDENT_LR}/towers": rates}
 
 
 def trajectory_param_groups(method: TrajectoryFields) -> ParamGroups:
@@ -253,6 +264,26 @@ def trajectory_param_groups(method: TrajectoryFields) -> ParamGroups:
             bounds=(initial - reach, initial + reach),
         ),
     }  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairFields:
+    """Fields of VL-Distill and LoRS, whose experts have an encoder for each view."""
+
+    num_experts: int = 20
+    """Experts (buffer.py, --num_experts)."""
+    train_epochs: int = 10
+    """Epochs of each expert (--train_epochs)."""
+    expert_lr: float = 0.1
+    """Learning rate of the experts' SGD, of both encoders (--lr_teacher_img, --lr_teacher_txt)."""
+    expert_batch: int = 128
+    """Batch of the experts' training (--batch_train)."""
+    network: str = "towers"
+    """Network of experts and students, with an encoder for each view."""
+
+    def pair_parts(self) -> TrajectoryParts:
+        """Return VL-Distill's parts."""
+        return TrajectoryParts(per_tower=True)
 
 
 @dataclass(frozen=True, kw_only=True)
