@@ -3,7 +3,7 @@
 from potstill.codecs.bitstream import compress_encoded
 from potstill.codecs.container import decode, encoded_bytes
 from potstill.codecs.exact import Exact, Float, encode_classes, encode_ints, encode_probabilities
-from potstill.codecs.names import format_codec, parse_codec
+from potstill.codecs.names import codec_of_part, format_codec, parse_codec
 from potstill.codecs.size_estimate import (
     bits_per_value,
     estimate_bytes,
@@ -19,6 +19,7 @@ __all__ = [
     "Float",
     "Uniform",
     "bits_per_value",
+    "codec_of_part",
     "compress_encoded",
     "decode",
     "encode_classes",

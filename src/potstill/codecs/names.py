@@ -3,6 +3,8 @@
 import dataclasses
 import re
 
+from potstill.codecs.exact import Exact, Float
+from potstill.codecs.uniform import Uniform
 from potstill.core import Codec
 from potstill.core.registry import create, targets
 from potstill.errors import PotstillError, unknown_name
@@ -10,7 +12,12 @@ from potstill.errors import PotstillError, unknown_name
 _BY_BITS = ("float", "uniform")
 """Registered names that are spelled with their bits."""
 
-__all__ = ["format_codec", "parse_codec"]
+__all__ = ["codec_of_part", "format_codec", "parse_codec"]
+
+
+def codec_of_part(kind: str, codec: Codec) -> Codec:
+    """Return the codec of a part of inputs with names: vectors of texts take 8 bits where it is for pictures alone."""
+    return codec if kind != "text" or isinstance(codec, Exact | Float | Uniform) else Uniform(bits=8)
 
 
 def parse_codec(spelled: str) -> Codec:

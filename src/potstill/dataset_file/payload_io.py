@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from potstill._util.input_limits import limit_hint, limits
-from potstill.codecs import decode, encode_classes, encode_ints, encode_probabilities, format_codec
+from potstill.codecs import codec_of_part, decode, encode_classes, encode_ints, encode_probabilities, format_codec
 from potstill.codecs.bitstream import compress_encoded
 from potstill.codecs.columns import Columns
 from potstill.codecs.exact import Exact, Float
@@ -215,16 +215,11 @@ def encode_inputs(
     parts = [n for n in normalization.parts if quantizes_normalised(codec, kinds.get(n) == "image")]
     encoded = {
         f"inputs/{name}": _encode_tensor(
-            _affine(x, normalization.parts[name]) if name in parts else x, _codec_of_part(kinds.get(name, ""), codec)
+            _affine(x, normalization.parts[name]) if name in parts else x, codec_of_part(kinds.get(name, ""), codec)
         )
         for name, x in inputs.items()
     }
     return encoded, parts
-
-
-def _codec_of_part(kind: str, codec: Codec) -> Codec:
-    """Return the codec of a part: vectors of texts take 8 bits where the codec is for pictures."""
-    return codec if kind != "text" or isinstance(codec, Exact | Float | Uniform) else Uniform(bits=8)
 
 
 def decode_inputs(

@@ -18,6 +18,7 @@ from potstill.codecs import (
     Exact,
     Uniform,
     bits_per_value,
+    codec_of_part,
     compress_encoded,
     encode_ints,
     encoded_bytes,
@@ -149,9 +150,10 @@ def resolve_codec(
                 "another codec"
             )
     elif is_stored_as_is(decoder) or selects:  # a store of pictures alone says so before the work, and not after it
-        for tensor in named_tensors(sample).values():
+        kinds = {n: p.kind for n, p in decoder.input.parts} if isinstance(decoder, NamedInputs) else {}
+        for name, tensor in named_tensors(sample).items():
             if tensor.is_floating_point():
-                made.pack(tensor)
+                codec_of_part(kinds.get(name, ""), made).pack(tensor)
     if isinstance(decoder, MultiHot) and not selects and not isinstance(made, Exact):
         raise PotstillError(
             f"parametrization multi-hot makes zeros and ones, which codec exact writes in the fewest bits, but codec "
@@ -229,7 +231,10 @@ def allocate_budget(
             return 0
         parts = spec.parts or (("", spec),)
         real = ((n, p) for n, p in parts if not p.ragged and p.kind != "categories" and n not in as_captions)
-        return sum(estimate_bytes(store, (n, *part.shape), held.get(name)) for name, part in real)
+        return sum(
+            estimate_bytes(codec_of_part(part.kind if spec.parts else "", store), (n, *part.shape), held.get(name))
+            for name, part in real
+        )
 
     def size(n: int) -> int:
         return values(n) + whole(n) + labels(n)

@@ -45,5 +45,5 @@ def weighted_bce(logits: Float[Tensor, "n m"], similarity: Float[Tensor, "n m"])
     loss = -similarity * torch.log(p + EPS) - (1 - similarity) * torch.log(1 - p + EPS)
     positive = (similarity > 0.5).detach()
     zero = torch.zeros((), dtype=loss.dtype, device=loss.device)
-    sums = [torch.where(mask, loss, zero).sum() / (mask.sum() + EPS) for mask in (positive, ~positive)]
+    sums = [torch.where(mask, loss, zero).sum() / (mask.sum().to(loss.dtype) + EPS) for mask in (positive, ~positive)]
     return (sums[0] + sums[1]) / 2

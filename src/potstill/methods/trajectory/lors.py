@@ -18,7 +18,6 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import MethodInfo, Presets, Problem, Task, UnitFloat
-from potstill.errors import PotstillError
 from potstill.methods.engine import AUTO, Auto, EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.trajectory._published import LORS as RUNS
 from potstill.methods.trajectory._values import (
@@ -96,8 +95,6 @@ class LoRS(PairFields, TrajectoryFields, EngineMethod[MatchingState]):
     """Differentiation of the student's training; ``tesla`` is the released program's approximation."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
-        if self.rank < 1:
-            raise PotstillError(f"the rank of a similarity must be at least 1, but `rank={self.rank}` was given")
         rows = SimilarityRows(rank=self.rank, alpha=self.alpha)
         parts = replace(self.pair_parts(), criterion=partial(rows.loss, problem.task), learned_targets=rows)
         return build_trajectory_engine(self, problem, parts)
