@@ -17,6 +17,7 @@ from potstill.errors import PotstillError
 from potstill.functional.param_groups import init_params
 from potstill.functional.train import copy_parameters
 from potstill.methods.engine import FixedNetworks, MatchingState
+from potstill.methods.selection.prototypes import Prototypes, joint_rows
 from potstill.methods.trajectory._objective import STUDENT_LR, Block, TrajectoryDistance, tower_parameters
 from potstill.methods.trajectory._parts import LastStep, RelativeDistance, StartEpochs
 from potstill.methods.trajectory.lors import LoRS, SimilarityRows
@@ -271,3 +272,49 @@ def test_methods_of_pairs_refuse_other_data_and_no_rank() -> None:
         potstill.distill("digits", "vl-distill", ipc=1, progress=None)
     with pytest.raises(PotstillError, match="rank must be at least 1, but it is 0"):
         potstill.distill(pairs_source(), LoRS(**{**OF_SIMILARITY, "rank": 0}), items=6, progress=None)
+
+
+# --- prototypes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("vectors", [True, False])
+def test_prototypes_keep_the_contract(vectors: bool) -> None:
+    check_method(Prototypes(iterations=3), source=pairs_source(vectors=vectors))
+
+
+def test_both_views_of_a_joint_row_weigh_equally() -> None:
+    problem = problem_of()
+    batch = problem.train.fetch(torch.arange(20)).x
+    rows = joint_rows(problem, [batch], 1.0)
+    assert rows.shape == (20, 64 + 4)
+    for view in (rows[:, :64], rows[:, 64:]):
+        assert float(view.square().sum(1).mean()) == pytest.approx(1, abs=1e-5)
+        assert float(view.mean(0).abs().max()) < 1e-5
+    torch.testing.assert_close(joint_rows(problem, [batch], 2.0)[:, 64:], 2 * rows[:, 64:])
+    in_parts = [problem.train.fetch(torch.arange(a, a + 10)).x for a in (0, 10)]
+    torch.testing.assert_close(joint_rows(problem, in_parts, 1.0), rows)
+
+
+def test_means_are_those_of_the_clusters_pairs() -> None:
+    splits = Splits(train=pairs_source(vectors=True), test=None)
+    small = potstill.distill(splits, Prototypes(keep="mean"), items=40, codec="float32", progress=None)
+    x = splits.train.raw(torch.arange(40))
+    real = torch.cat([x["image"].flatten(1), x["text"]], 1)
+    made = torch.cat([small.inputs["image"].flatten(1), small.inputs["text"]], 1)
+    assert torch.cdist(made, real, compute_mode="donot_use_mm_for_euclid_dist").min(1).values.max() < 1e-4  # a cluster for each pair: its mean is the pair
+    one = potstill.distill(splits, Prototypes(keep="mean"), items=1, codec="float32", progress=None)
+    torch.testing.assert_close(one.inputs["image"][0], x["image"].mean(0), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(one.inputs["text"][0], x["text"].mean(0), atol=1e-5, rtol=1e-5)
+
+
+def test_medoids_are_real_pairs_of_unlike_rows() -> None:
+    source = pairs_source(vectors=True)
+    small = potstill.distill(source, "prototypes", items=8, progress=None)
+    assert small.is_selection
+    texts = {text.split()[0] for text in small.captions}
+    assert len(texts) >= 6  # of eight rows; the words tell them apart
+
+
+def test_means_of_words_are_refused() -> None:
+    with pytest.raises(PotstillError, match='text of toy-pairs is words; read it with `representation="latent"`'):
+        potstill.distill(pairs_source(), Prototypes(keep="mean"), items=4, progress=None)

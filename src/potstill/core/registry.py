@@ -67,6 +67,7 @@ _PATHS: dict[Group, dict[str, str]] = {
         "att": "methods.trajectory.att:ATT", "datm": "methods.trajectory.datm:DATM",
         "pad": "methods.trajectory.pad:PAD",
         "vl-distill": "methods.trajectory.vl_distill:VLDistill", "lors": "methods.trajectory.lors:LoRS",
+        "prototypes": "methods.selection.prototypes:Prototypes",
         "dm": "methods.distribution.dm:DM",
         "cafe": "methods.distribution.cafe:CAFE", "idm": "methods.distribution.idm:IDM",
         "datadam": "methods.distribution.datadam:DataDAM", "m3d": "methods.distribution.m3d:M3D",

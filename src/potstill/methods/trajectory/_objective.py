@@ -161,7 +161,7 @@ class TrajectoryDistance(JointObjective[Block]):
         if self.max_loss and not grads.loss <= self.max_loss:
             return grads.loss, {}
         moving = {n: g for n, g in grads.leaves.items() if n != TARGETS}
-        by_rate = grads.lr if rates.numel() == 1 else grads.lr.new_zeros(len(towers)).index_add(0, owner, grads.lr)
+        by_rate = grads.lr if rates.numel() == 1 else grads.lr.new_zeros(rates.numel()).index_add(0, owner, grads.lr)
         return grads.loss, {**moving, STUDENT_LR: by_rate.reshape(rates.shape).to(rates.dtype)}
 
     def _mode(self, problem: Problem) -> Mode:
