@@ -148,7 +148,11 @@ def ours(setting: Setting, rows: list[Tensor], mode: str, temperature: float, si
         view["labels/targets"] = torch.arange(PAIRS)
     loss, grads = objective.loss_and_grads(problem, MatchingState(params=init_params({}, {})), block, view)
     found = {"pictures": grads["inputs/image"], "texts": grads["inputs/text"], "rates": grads[STUDENT_LR]}
-    return {"loss": torch.tensor(loss, dtype=torch.float64), **found, **({"similarity": grads["labels"]} if similarity else {})}
+    return {
+        "loss": torch.tensor(loss, dtype=torch.float64),
+        **found,
+        **({"similarity": grads["labels"]} if similarity else {}),
+    }
 
 
 def compare_vl_distill(checkout: Path, dtype: torch.dtype) -> dict[str, float]:

@@ -13,6 +13,7 @@ import potstill
 from potstill.codecs import parse_codec
 from potstill.core import InputSpec, Method, NetworkWeights, Splits, Synthetic, registry
 from potstill.core.bounds import Bounds, bounds_of
+from potstill.core.nested import named_tensors
 from potstill.core.registry import make_method
 from potstill.data import TensorSource
 from potstill.errors import PotstillError
@@ -35,7 +36,7 @@ from potstill.testing import (
     toy_source,
     uneven_source,
 )
-from potstill.testing.toy import masks_source, windows_source
+from potstill.testing.toy import masks_source, pairs_source, windows_source
 
 SMALL = {
     "pretrained_networks": 2,
@@ -91,7 +92,10 @@ def small(name: str, **changes: object):
 
 OF_USERS = {"distill-cf", "most-active"}
 """Methods of users with lists of items: tests/api/test_rating_sets.py."""
-OF_MASKS = tuple(n for n in registry.names("methods") if registry.resolve("methods", n).info.tasks == ("segmentation",))
+OF_MASKS, OF_PAIRS = (
+    tuple(n for n in registry.names("methods") if registry.resolve("methods", n).info.tasks == (task,))
+    for task in ("segmentation", "retrieval")
+)
 
 
 @pytest.mark.parametrize("kind", ["image", "table"])
@@ -108,6 +112,12 @@ def test_method_keeps_the_contract(name: str, kind: str) -> None:
 @pytest.mark.parametrize("name", OF_MASKS)
 def test_a_method_of_masks_keeps_the_contract(name: str) -> None:
     check_method(small(name), source=masks_source())
+
+
+@pytest.mark.parametrize("vectors", [True, False])
+@pytest.mark.parametrize("name", OF_PAIRS)
+def test_a_method_of_pairs_keeps_the_contract(name: str, vectors: bool) -> None:
+    check_method(small(name), source=pairs_source(vectors=vectors), steps=2)
 
 
 @pytest.mark.parametrize("name", registry.names("methods", outside=False))
@@ -186,7 +196,7 @@ def test_a_method_that_is_a_value_gives_way_as_its_name_does_unless_it_says_anot
         potstill.distill(table, small("idc", parametrization="tiles:factor=3"), ipc=2, steps=1, progress=None)
 
 
-@pytest.mark.parametrize("name", [n for n in registry.names("methods") if n not in OF_USERS | set(OF_MASKS)])
+@pytest.mark.parametrize("name", [n for n in registry.names("methods") if n not in OF_USERS | {*OF_MASKS, *OF_PAIRS}])
 def test_method_keeps_the_contract_on_very_unequal_classes_of_colour_pictures_that_are_not_square(name: str) -> None:
     source = uneven_source()
     sizes = torch.bincount(source.labels).tolist()
@@ -217,7 +227,8 @@ def runs_two_steps(method: Method) -> None:
     done = run_loop(
         method.resolve_defaults(problem)[0], problem, rng=generator(3), identity={}, limits=LoopLimits(steps=2)
     )
-    assert (done.outcome.kind, done.outcome.step) == ("steps reached", 2)
+    selects = method.info.tasks == ("retrieval",) and method.info.is_selection  # one step selects all pairs
+    assert (done.outcome.kind, done.outcome.step) == (("finished", 1) if selects else ("steps reached", 2))
 
 
 @pytest.mark.parametrize(("name", "field"), [(n, field) for n in registry.names("methods") for field in counts(n)])
@@ -244,6 +255,7 @@ def test_the_counts_that_may_be_zero() -> None:
         **in_trained,
         "k-means": {"iterations"},
         "k-median": {"iterations"},
+        "prototypes": {"iterations"},
         "dc": {"inner"},
         "dsa": {"inner"},
         "idc": {"max_synthetic", "data_train"},
@@ -255,7 +267,7 @@ def test_the_counts_that_may_be_zero() -> None:
         "remember": {"students"},
         "rat-bptt": {"students", "min_burn_in"},
         "at-bptt": {"students", "swing"},
-        **{n: {"batch", "min_updates_per_epoch"} for n in ("mtt", "tesla", "ftd", "att")},
+        **{n: {"batch", "min_updates_per_epoch"} for n in ("mtt", "tesla", "ftd", "att", "vl-distill", "lors")},
         **{
             n: {"batch", "min_start_epoch", "expansion_end", "min_updates_per_epoch", "label_experts"}
             for n in ("datm", "pad")
@@ -422,8 +434,10 @@ def test_every_method_that_makes_a_set_can_be_rounded_while_it_does(name: str) -
     assert isinstance(result, Synthetic)
     with torch.no_grad():
         decoded = problem.decode(result.payload)
-    assert torch.isfinite(decoded).all()
-    assert torch.equal(decoded, wrapped.inner.decode(wrapped.quantized_payload(result.payload), problem.context))
+    again = named_tensors(wrapped.inner.decode(wrapped.quantized_payload(result.payload), problem.context))
+    for part, x in named_tensors(decoded).items():
+        assert torch.isfinite(x).all()
+        assert torch.equal(x, again[part])
 
 
 @pytest.mark.parametrize(

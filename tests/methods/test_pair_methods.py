@@ -301,7 +301,9 @@ def test_means_are_those_of_the_clusters_pairs() -> None:
     x = splits.train.raw(torch.arange(40))
     real = torch.cat([x["image"].flatten(1), x["text"]], 1)
     made = torch.cat([small.inputs["image"].flatten(1), small.inputs["text"]], 1)
-    assert torch.cdist(made, real, compute_mode="donot_use_mm_for_euclid_dist").min(1).values.max() < 1e-4  # a cluster for each pair: its mean is the pair
+    assert (
+        torch.cdist(made, real, compute_mode="donot_use_mm_for_euclid_dist").min(1).values.max() < 1e-4
+    )  # a cluster for each pair: its mean is the pair
     one = potstill.distill(splits, Prototypes(keep="mean"), items=1, codec="float32", progress=None)
     torch.testing.assert_close(one.inputs["image"][0], x["image"].mean(0), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(one.inputs["text"][0], x["text"].mean(0), atol=1e-5, rtol=1e-5)

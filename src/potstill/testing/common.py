@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -18,7 +19,7 @@ from potstill.kinds import get_kind
 from potstill.nn import factory
 from potstill.parametrize.named_inputs import parse_parametrization
 from potstill.tasks import get_task
-from potstill.testing.toy import masks_source, toy_source
+from potstill.testing.toy import masks_source, pairs_source, toy_source
 
 __all__ = [
     "ContractError",
@@ -50,7 +51,7 @@ def toy_problem(
     source: Source | None = None,
 ) -> Problem:
     """Return a problem that any method solves in moments: four classes of twelve 8×8 images, rows of a table, or images
-    with masks for a method of segmentation alone.
+    with masks or pairs of an image and a text for a method of segmentation or of retrieval alone.
 
     The network is ``convnet-d1-w8``, with BatchNorm where the method's own network has it.
 
@@ -63,7 +64,8 @@ def toy_problem(
     """
     if source is None:
         tasks = ("*",) if method is None else method.info.tasks
-        source = masks_source() if tasks == ("segmentation",) else toy_source(kind)
+        own = {("segmentation",): masks_source, ("retrieval",): partial(pairs_source, vectors=True)}
+        source = own.get(tasks, partial(toy_source, kind))()
     picture, given = get_kind(source.input).augmentable, source.input
     norm = "-batch" if "batch" in str(getattr(method, "network", "")).split("-") else ""
     name = (network or f"convnet-d1-w8{norm}") if picture else {"pair": "towers-w4"}.get(given.kind, "mlp")

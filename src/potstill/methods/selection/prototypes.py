@@ -39,8 +39,8 @@ class Prototypes(ClassByClass[SelectionState]):
 
     info: ClassVar[MethodInfo] = selection_info(
         "Prototypes of pairs",
-        "ours, after Lloyd, IEEE Trans. Inf. Theory 28(2), 1982",
-        2026,
+        "Lloyd, IEEE Trans. Inf. Theory 28(2), 1982",
+        1982,
         tasks=("retrieval",),
         multi_input=True,
         use_when="Take it for captioned pictures in seconds: it needs no training, and its medoids are real pairs.",
