@@ -83,7 +83,7 @@ class Setting:
 
 
 def statements(file: Path, first: str, last: str, space: dict[str, Any]) -> None:
-    """Run the statements of main's loop from the one that begins with ``first`` to the one that begins with ``last``."""
+    """Run the statements of main's loop from the one beginning with ``first`` to the one beginning with ``last``."""
     tree = ast.parse(file.read_text())
     main = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "main")
     loop = [n for n in main.body if isinstance(n, ast.For)][-1]
@@ -97,7 +97,7 @@ def statements(file: Path, first: str, last: str, space: dict[str, Any]) -> None
         contextlib.redirect_stdout(io.StringIO()), default_dtype(dtype),
         patch.object(Tensor, "float", lambda self: self.to(dtype)),
     ):  # fmt: skip
-        exec(compile(module, str(file), "exec"), space)  # noqa: S102
+        exec(compile(module, str(file), "exec"), space)
 
 
 @contextlib.contextmanager
@@ -174,7 +174,7 @@ def compare_vl_distill(checkout: Path, dtype: torch.dtype) -> dict[str, float]:
 
 def compare_lors(checkout: Path, dtype: torch.dtype) -> dict[str, float]:
     setting, source = Setting(dtype), types.ModuleType("similarity_mining")
-    exec((checkout / "src" / "similarity_mining.py").read_text(), source.__dict__)  # noqa: S102
+    exec((checkout / "src" / "similarity_mining.py").read_text(), source.__dict__)
     generator_of = source.LowRankSimilarityGenerator(PAIRS, RANK, ALPHA)
     generator_of.diag_weight = nn.Parameter(torch.ones(PAIRS, dtype=dtype))
     generator_of.left, generator_of.right = nn.Parameter(setting.left.clone()), nn.Parameter(setting.right.clone())

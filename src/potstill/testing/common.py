@@ -3,7 +3,7 @@
 import itertools
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -64,7 +64,9 @@ def toy_problem(
     """
     if source is None:
         tasks = ("*",) if method is None else method.info.tasks
-        own = {("segmentation",): masks_source, ("retrieval",): partial(pairs_source, vectors=True)}
+        own: Mapping[tuple[str, ...], Callable[[], Source]] = {
+            ("segmentation",): masks_source, ("retrieval",): partial(pairs_source, vectors=True),
+        }  # fmt: skip
         source = own.get(tasks, partial(toy_source, kind))()
     picture, given = get_kind(source.input).augmentable, source.input
     norm = "-batch" if "batch" in str(getattr(method, "network", "")).split("-") else ""
