@@ -117,10 +117,10 @@ class Retrieval:
 
     def further_scores(self, answers: Tensor, y: Tensor, groups: Tensor | None = None, /) -> Mapping[str, float]:
         """Return Recall@1, 5 and 10 of each direction."""
-        found: dict[str, float] = {}
+        recalls: dict[str, float] = {}
         for k in _RANKS:
-            found[f"tr@{k}"], found[f"ir@{k}"] = self.recall_both_ways(answers, y, k)
-        return {name: found[name] for name in self.further_metrics}
+            recalls[f"tr@{k}"], recalls[f"ir@{k}"] = self.recall_both_ways(answers, y, k)
+        return {name: recalls[name] for name in self.further_metrics}
 
     def chance_score(self, y: Tensor, /) -> float:
         """Return the expected score of k random candidates."""

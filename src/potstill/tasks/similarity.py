@@ -25,8 +25,8 @@ def split_similarity(rows: Float[Tensor, "n q"]) -> tuple[Tensor, Tensor, Tensor
     """
     if rows.ndim != 2 or rows.shape[1] < 3 or rows.shape[1] % 2 == 0:
         raise ValueError(f"rows of a similarity have 1 + 2 x rank numbers, but these are {list(rows.shape)}")
-    left, right = rows[:, 1:].chunk(2, 1)
-    return rows[:, 0], left, right
+    factors = rows[:, 1:].chunk(2, 1)
+    return rows[:, 0], factors[0], factors[1]
 
 
 def low_rank_similarity(

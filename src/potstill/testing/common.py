@@ -64,10 +64,10 @@ def toy_problem(
     """
     if source is None:
         tasks = ("*",) if method is None else method.info.tasks
-        own: Mapping[tuple[str, ...], Callable[[], Source]] = {
+        sources: Mapping[tuple[str, ...], Callable[[], Source]] = {
             ("segmentation",): masks_source, ("retrieval",): partial(pairs_source, vectors=True),
         }  # fmt: skip
-        source = own.get(tasks, partial(toy_source, kind))()
+        source = sources.get(tasks, partial(toy_source, kind))()
     picture, given = get_kind(source.input).augmentable, source.input
     norm = "-batch" if "batch" in str(getattr(method, "network", "")).split("-") else ""
     name = (network or f"convnet-d1-w8{norm}") if picture else {"pair": "towers-w4"}.get(given.kind, "mlp")

@@ -11,7 +11,7 @@ encoder (``--representation latent``; the paper's is BERT): texts read as words 
 are optimised.
 
 The released distill.py multiplies cosines by log(1/0.07) ≈ 2.66 where its experts multiply by 1/0.07; here students
-learn by the experts' loss. Its batches are drawn anew for each step; here they are those of random permutations.
+learn by the experts' loss. It draws the batch of each step by itself; here batches are those of random permutations.
 """
 
 from collections.abc import Mapping
