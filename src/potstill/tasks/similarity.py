@@ -30,10 +30,10 @@ def split_similarity(rows: Float[Tensor, "n q"]) -> tuple[Tensor, Tensor, Tensor
 
 
 def low_rank_similarity(
-    diagonal: Float[Tensor, " n"], left: Float[Tensor, "n r"], right: Float[Tensor, "n r"]
+    diagonal: Float[Tensor, " n"], l_factor: Float[Tensor, "n r"], r_factor: Float[Tensor, "n r"]
 ) -> Float[Tensor, "n n"]:
-    """Return ``diag(diagonal) + left rightᵀ``."""
-    return torch.diag(diagonal) + left @ right.T
+    """Return ``diag(diagonal) + l_factor r_factorᵀ``."""
+    return torch.diag(diagonal) + l_factor @ r_factor.T
 
 
 def weighted_bce(logits: Float[Tensor, "n m"], similarity: Float[Tensor, "n m"]) -> Float[Tensor, ""]:
