@@ -25,7 +25,8 @@ from potstill.data.clip_files import (
     read_size,
     require_clip_folder,
 )
-from potstill.data.folder import ClassFiles, FolderListing, first_suffix, list_folder
+from potstill.data.damaged_files import DamagedFiles
+from potstill.data.folder import ClassFiles, FolderListing, first_suffix, list_folder, starts_with_suffix
 from potstill.data.limits import require_memory
 from potstill.data.pictures import SUFFIXES, choose_common_size
 from potstill.data.read_options import ReadOptions
@@ -119,28 +120,27 @@ def read_clips(task: Task, data: object, options: ReadOptions) -> Splits:
     root = require_clip_folder(data)
     listed = _list_clips(root)
     clips = [clip for part in listed.parts for clip in part]
-    bad: dict[Path, str] = {}
+    bad = DamagedFiles("clips", skip_bad=options.skip_bad)
     sides: dict[int, tuple[int, int]] = {}
     for place, clip in enumerate(clips):
         try:
             sides[place] = read_size(clip)
         except BadClipError as error:
-            _refuse(clip.path, error, options.skip_bad, bad)
+            bad.add(clip.path, error)
     size, note = (options.size, None) if options.size else choose_common_size(Counter(sides.values()) or {(1, 1): 1})
     pictures, lengths = dict[int, Tensor](), dict[int, int]()
     for place in sides:
         try:
             frames = read_frames(clips[place], size)
         except BadClipError as error:
-            _refuse(clips[place].path, error, options.skip_bad, bad)
+            bad.add(clips[place].path, error)
             continue
         made = picture(torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255)
         if not pictures:
             require_memory(3 * made.numel() * len(sides), listed.listing.name, "give a smaller size")
         pictures[place], lengths[place] = (made * 255).round().to(torch.uint8), len(frames)
     if not pictures:
-        where, why = next(iter(bad.items()))
-        raise PotstillError(f"{root.name}: none of {len(clips):,} clips can be read, the first is {where}: {why}")
+        raise bad.none_left(root.name, len(clips))
     places = torch.tensor(list(pictures))
     labels, training = (torch.tensor(values)[places] for values in (listed.labels, listed.training))
     x = torch.stack(list(pictures.values()))
@@ -160,13 +160,7 @@ def read_clips(task: Task, data: object, options: ReadOptions) -> Splits:
 
 def _accepts(data: object) -> bool:
     """Return True for folders whose first file in a class folder is a video."""
-    if not isinstance(data, str | Path):
-        return False
-    try:
-        root = Path(data).expanduser()
-        return root.is_dir() and first_suffix(root) in VIDEO_SUFFIXES
-    except (OSError, RuntimeError):  # a name that is none of a file, or without a home
-        return False
+    return starts_with_suffix(data, VIDEO_SUFFIXES)
 
 
 read_clips.accepts = _accepts  # type: ignore[attr-defined]
@@ -217,15 +211,9 @@ def _frame_folders(part: ClassFiles) -> list[Clip]:
     return [Clip(path=part.folder / f, frames=tuple(sorted(names, key=number_order))) for f, names in by_folder.items()]
 
 
-def _refuse(path: Path, error: BadClipError, skip_bad: bool, bad: dict[Path, str]) -> None:
-    if not skip_bad:
-        raise PotstillError(f"{path}: {error}; `skip_bad=True` leaves such files out") from None
-    bad[path] = str(error)
-
-
 def _notes(
     listing: FolderListing, options: ReadOptions, words: str, lengths: Sequence[int], sized: str | None,
-    bad: dict[Path, str],
+    bad: DamagedFiles,
 ) -> list[str]:  # fmt: skip
     name, notes = listing.name, list[str]()
     low, middle, high = min(lengths), float(np.median(lengths)), max(lengths)
@@ -233,9 +221,7 @@ def _notes(
     notes.append(f"{name}: each clip of {count} frames is one picture: {words}; a representation chooses another")
     if sized is not None:
         notes.append(f"{name}: {sized.replace('pictures of', 'frames of')}")
-    if bad:
-        shown = "; ".join(f"{path}: {why}" for path, why in list(bad.items())[:3])
-        notes.append(f"{name}: {len(bad):,} damaged clips left out ({shown}{'; …' if len(bad) > 3 else ''})")
+    notes += bad.notes(name)
     if options.horizontal_flip is None:
         notes.append(
             f"{name}: pictures of clips are not mirrored, as a mirrored clip moves the other way; "

@@ -17,7 +17,9 @@ from potstill.data.read_options import ReadOptions
 from potstill.data.splits import RawPart, RawSplits
 from potstill.errors import PotstillError
 
-__all__ = ["ClassFiles", "FolderListing", "first_suffix", "list_folder", "read_folder", "relative_paths"]
+__all__ = [
+    "ClassFiles", "FolderListing", "first_suffix", "list_folder", "read_folder", "relative_paths", "starts_with_suffix",
+]  # fmt: skip
 
 _TRAIN = ("train", "training")
 _TEST = ("test", "testing")
@@ -127,6 +129,17 @@ def first_suffix(root: Path) -> str:
         if files := [p for p in inner if p.is_file()] or deeper:
             return files[0].suffix.lower()
     return ""
+
+
+def starts_with_suffix(data: object, suffixes: Collection[str]) -> bool:
+    """Return True for the path of a folder whose first file in a class folder has one of these suffixes."""
+    if not isinstance(data, str | Path):
+        return False
+    try:
+        root = Path(data).expanduser()
+        return root.is_dir() and first_suffix(root) in suffixes
+    except (OSError, RuntimeError):  # a name that is none of a file, or without a home
+        return False
 
 
 class ClassFiles(NamedTuple):

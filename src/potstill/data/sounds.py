@@ -12,7 +12,8 @@ from torch import Tensor
 
 from potstill._util.mel import MelScale
 from potstill.core import InputSpec, Splits, Task, registry
-from potstill.data.folder import first_suffix, list_folder, relative_paths
+from potstill.data.damaged_files import DamagedFiles
+from potstill.data.folder import list_folder, relative_paths, starts_with_suffix
 from potstill.data.limits import require_memory
 from potstill.data.read_options import ReadOptions
 from potstill.data.sound_files import SOUND_SUFFIXES, BadSoundError, SoundHeader, read_header, read_sound, resample
@@ -95,17 +96,16 @@ def read_sounds(task: Task, data: object, options: ReadOptions) -> Splits:
         raise PotstillError(f"{data}: no such folder; sounds are read from a folder with a folder for each class")
     listed = list_folder(root, SOUND_SUFFIXES, "sounds")
     paths = [part.folder / name for part in listed.files for name in part.names]
-    bad: dict[Path, str] = {}
-    headers = _read_headers(paths, options.skip_bad, bad)
+    bad = DamagedFiles("sounds", skip_bad=options.skip_bad)
+    headers = _read_headers(paths, bad)
     scale = MelScale(rate=form.rate or _common_rate(headers.values()), mels=form.mels)
     spectra: dict[int, Float[Tensor, "mels t"]] = {}
     reader = _Reader(form=form, scale=scale)
     for place, path in enumerate(paths):
-        if path in headers and (made := reader.spectrum(path, options.skip_bad, bad)) is not None:
+        if path in headers and (made := reader.spectrum(path, bad)) is not None:
             spectra[place] = made
     if not spectra:
-        where, why = next(iter(bad.items()))
-        raise PotstillError(f"{listed.name}: none of {len(paths):,} sounds can be read, the first is {where}: {why}")
+        raise bad.none_left(listed.name, len(paths))
     training = [part.training for part in listed.files for _ in part.names]
     frames = _common_frames(form, scale, [s.shape[1] for p, s in spectra.items() if training[p]] or [_MULTIPLE])
     require_memory(2 * len(spectra) * scale.mels * frames, listed.name, "give a smaller length")
@@ -118,10 +118,8 @@ def read_sounds(task: Task, data: object, options: ReadOptions) -> Splits:
     notes = [
         *listed.notes, *_describe(listed.name, [headers[paths[p]] for p in spectra], scale),
         *reader.notes(listed.name, [s.shape[1] for s in spectra.values()], frames),
+        *bad.notes(listed.name),
     ]  # fmt: skip
-    if bad:
-        shown = "; ".join(f"{path}: {why}" for path, why in list(bad.items())[:3])
-        notes.append(f"{listed.name}: {len(bad):,} damaged sounds left out ({shown}{'; …' if len(bad) > 3 else ''})")
     if not listed.split and options.group is None and options.test_fraction:
         notes.append(
             f"{listed.name}: where sounds of one speaker or recording are in training and test, scores are too high; "
@@ -138,32 +136,20 @@ def read_sounds(task: Task, data: object, options: ReadOptions) -> Splits:
 
 def _accepts(data: object) -> bool:
     """Return True for folders whose first file in a class folder is a sound."""
-    if not isinstance(data, str | Path):
-        return False
-    try:
-        root = Path(data).expanduser()
-        return root.is_dir() and first_suffix(root) in SOUND_SUFFIXES
-    except (OSError, RuntimeError):  # a name that is none of a file, or without a home
-        return False
+    return starts_with_suffix(data, SOUND_SUFFIXES)
 
 
 read_sounds.accepts = _accepts  # type: ignore[attr-defined]
 
 
-def _read_headers(paths: Sequence[Path], skip_bad: bool, bad: dict[Path, str]) -> dict[Path, SoundHeader]:
+def _read_headers(paths: Sequence[Path], bad: DamagedFiles) -> dict[Path, SoundHeader]:
     headers: dict[Path, SoundHeader] = {}
     for path in paths:
         try:
             headers[path] = read_header(path)
         except BadSoundError as error:
-            _refuse(path, error, skip_bad, bad)
+            bad.add(path, error)
     return headers
-
-
-def _refuse(path: Path, error: BadSoundError, skip_bad: bool, bad: dict[Path, str]) -> None:
-    if not skip_bad:
-        raise PotstillError(f"{path}: {error}; `skip_bad=True` leaves such files out") from None
-    bad[path] = str(error)
 
 
 def _common_rate(headers: Iterable[SoundHeader]) -> int:
@@ -197,12 +183,12 @@ class _Reader:
         self._silent: list[Path] = []
         self._short = self._trimmed = 0
 
-    def spectrum(self, path: Path, skip_bad: bool, bad: dict[Path, str]) -> Float[Tensor, "mels t"] | None:
+    def spectrum(self, path: Path, bad: DamagedFiles) -> Float[Tensor, "mels t"] | None:
         """Return the spectrogram of a file, without the silence of its ends; ``None``: it is damaged and left out."""
         try:
             sound, rate = read_sound(path)
         except BadSoundError as error:
-            _refuse(path, error, skip_bad, bad)
+            bad.add(path, error)
             return None
         sound = resample(sound, rate, self._scale.rate)
         most = float(np.abs(sound).max())

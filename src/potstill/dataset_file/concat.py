@@ -16,8 +16,9 @@ from potstill.data.text_encoder import text_part
 from potstill.dataset_file.dataset import Distilled, format_shape
 from potstill.dataset_file.load import validated_set
 from potstill.dataset_file.normalization import is_same, normalization_to_json, to_float32
-from potstill.dataset_file.payload_io import bytes_by_part, encode_targets
+from potstill.dataset_file.payload_io import bytes_by_part
 from potstill.dataset_file.shared_decoders import decoder_parts
+from potstill.dataset_file.target_io import encode_targets
 from potstill.dataset_file.text_io import ENCODER, encode_texts, encoder_tensors
 from potstill.dataset_file.validate import LEARNED_LR, WHITENING
 from potstill.errors import PotstillError

@@ -14,12 +14,11 @@ import torch
 from torch import Tensor
 
 from potstill._util.input_limits import limit_hint, limits
-from potstill.codecs import codec_of_part, decode, encode_classes, encode_ints, encode_probabilities, format_codec
+from potstill.codecs import codec_of_part, decode, encode_ints, format_codec
 from potstill.codecs.bitstream import compress_encoded
 from potstill.codecs.columns import Columns
 from potstill.codecs.exact import Exact, Float
 from potstill.codecs.texts import Texts
-from potstill.codecs.uniform import Uniform
 from potstill.core import (
     Codec,
     ContextCodec,
@@ -31,29 +30,27 @@ from potstill.core import (
     Parametrization,
     RequiresAssets,
     TargetDecoder,
-    Task,
 )
-from potstill.core.nested import OFFSETS, VALUES, concat, named_tensors, tensor_names, tree_map
+from potstill.core.nested import concat, named_tensors, tensor_names, tree_map
 from potstill.data.text_encoder import text_part
 from potstill.dataset_file.metadata import has_scores, input_from_json, task_from_json
 from potstill.dataset_file.shared_decoders import DecoderSource, MissingDecoder, decoder_parts, load_decoders
+from potstill.dataset_file.target_io import SCORES, encode_scores, encode_targets, pop_targets
 from potstill.dataset_file.text_io import encode_texts, encoder_tensors, pop_encoder, pop_texts
-from potstill.dataset_file.validate import WHITENING, are_valid_offsets, check_scores, check_shapes
+from potstill.dataset_file.validate import WHITENING, check_scores, check_shapes
 from potstill.dataset_file.values import Contents, Encoding, Schema
 from potstill.errors import PotstillError
 from potstill.functional.label_simplex import to_probabilities
-from potstill.functional.packing import MOST_BITS
 from potstill.kinds import get_kind
 from potstill.parametrize.named_inputs import parse_parametrization
-from potstill.tasks import PackedTargets, is_ragged, join_targets, split_targets
 
 __all__ = [
     "SHARED", "bytes_by_part", "compress_parts", "decode_contents", "decode_input_tensor", "decode_inputs",
-    "decode_payload", "encode_contents", "encode_input_tensor", "encode_inputs", "encode_labels", "encode_scores",
-    "encode_targets", "holds_targets", "pop_targets", "quantizes_normalised",
+    "decode_payload", "encode_contents", "encode_input_tensor", "encode_inputs", "holds_targets",
+    "quantizes_normalised",
 ]  # fmt: skip
 
-DECODED, SCORES, LABELS = "decoded", "scores", "labels"
+DECODED = "decoded"
 LEARNED, PAYLOAD = "learned/", "payload/"
 SHARED = "decoder/"
 """Prefix of payload tensors shared by all items, such as a dictionary or a generator's weights."""
@@ -119,80 +116,6 @@ def compress_parts(parts: Mapping[str, Encoded], labels: Tensor) -> dict[str, En
     if labels.dtype == torch.int64 and labels.ndim == 1 and not bool((labels < 0).any()):
         groups = torch.unique_consecutive(labels, return_counts=True)[1].tolist()
     return {name: compress_encoded(part, groups) for name, part in parts.items()}
-
-
-def encode_labels(labels: Tensor, classes: int | None, codec: Codec) -> Encoded:
-    """Encode targets: classes and probability rows in few bits, real values as float32, other whole numbers exactly.
-
-    Args:
-        classes: number of classes; ``None``: the targets are no classes.
-    """
-    if classes is None:
-        return Float().pack(labels) if labels.is_floating_point() else encode_ints(labels)
-    if labels.is_floating_point():
-        return encode_probabilities(labels, codec.label_bits)
-    return encode_classes(labels, classes)
-
-
-def encode_targets(labels: Tensor, classes: int | None, codec: Codec, task: Task | None) -> dict[str, Encoded]:
-    """Encode targets by their names in the file: ``labels``, or values and offsets without the padding of ragged ones.
-
-    Args:
-        labels: the targets.
-        classes: number of classes; ``None``: the targets are no classes.
-        codec: its bits are those of soft labels.
-        task: it may be ragged, or pack its targets.
-
-    Raises:
-        PotstillError: ragged targets are no padded rows, or no sample has any.
-    """
-    if isinstance(task, PackedTargets):
-        labels = task.pack_targets(labels.cpu())
-    if not is_ragged(task):
-        return {LABELS: encode_labels(labels, classes, codec)}
-    try:
-        values, offsets = split_targets(labels)
-    except ValueError as error:
-        raise PotstillError(f"the distilled set: {error}") from error
-    if not len(values):
-        raise PotstillError("the distilled set: at least one target is required, but no sample has any; take more")
-    return {LABELS + VALUES: encode_labels(values, None, codec), LABELS + OFFSETS: encode_ints(offsets)}
-
-
-def pop_targets(decoded: dict[str, Tensor], task: Task | None) -> Tensor | None:
-    """Remove the targets of a file from ``decoded`` and return them, ragged ones as padded rows; ``None``: none.
-
-    Args:
-        task: it may have packed its targets.
-
-    Raises:
-        PotstillError: they are none of the task.
-    """
-    values, offsets = (decoded.pop(LABELS + ending, None) for ending in (VALUES, OFFSETS))
-    if values is None and offsets is None:
-        stored = decoded.pop(LABELS, None)
-        if stored is None or not isinstance(task, PackedTargets):
-            return stored
-        try:
-            return task.unpack_targets(stored)
-        except (ValueError, RuntimeError) as error:
-            raise PotstillError(f"its targets are none of {task.name} ({error}); get the file again") from error
-    if (
-        values is None
-        or offsets is None
-        or LABELS in decoded
-        or values.ndim == 0
-        or values.dtype not in (torch.float32, torch.int64)
-        or not are_valid_offsets(values, offsets, offsets.numel())
-    ):
-        raise PotstillError("its ragged targets must be values and the offset of each item's; get the file again")
-    return join_targets(values, offsets)
-
-
-def encode_scores(scores: Tensor, codec: Codec) -> Encoded:
-    """Encode scores in as many bits as soft labels have, with ranges of their own."""
-    bits = codec.label_bits
-    return Float().pack(scores) if bits > MOST_BITS else Uniform(bits=bits).pack(scores)
 
 
 def encode_inputs(

@@ -33,11 +33,11 @@ from potstill.dataset_file.payload_io import (
     compress_parts,
     decode_inputs,
     encode_inputs,
-    encode_targets,
     holds_targets,
 )
 from potstill.dataset_file.replacing import describe_conflict
 from potstill.dataset_file.series_io import decode_selected_series, encode_selected_series, selected_series
+from potstill.dataset_file.target_io import encode_targets
 from potstill.dataset_file.text_io import CAPTIONS, caption_part, encode_texts, texts_at
 from potstill.dataset_file.validate import check_shapes
 from potstill.errors import PotstillError

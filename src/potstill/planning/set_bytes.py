@@ -9,8 +9,9 @@ from potstill.codecs import Exact, Uniform, compress_encoded, encode_ints, encod
 from potstill.core import Codec, ContextCodec, Result, Selection, Source, Synthetic
 from potstill.core.nested import single_tensor
 from potstill.data.series import SeriesSource
-from potstill.dataset_file.payload_io import SHARED, compress_parts, encode_inputs, encode_targets
+from potstill.dataset_file.payload_io import SHARED, compress_parts, encode_inputs
 from potstill.dataset_file.series_io import encode_selected_series, selected_series
+from potstill.dataset_file.target_io import encode_targets
 from potstill.dataset_file.text_io import (
     caption_part,
     encode_texts,

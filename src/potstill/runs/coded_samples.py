@@ -10,7 +10,8 @@ from potstill.codecs import encoded_bytes
 from potstill.core import Codec, Problem, Source
 from potstill.core.nested import tree_map
 from potstill.dataset_file.dataset import Distilled
-from potstill.dataset_file.payload_io import compress_parts, encode_inputs, encode_targets
+from potstill.dataset_file.payload_io import compress_parts, encode_inputs
+from potstill.dataset_file.target_io import encode_targets
 from potstill.dataset_file.text_io import charged_bytes, encode_texts, texts_at, writes_texts
 from potstill.dataset_file.values import Contents
 from potstill.tasks import Classification, get_targets, get_task
