@@ -56,7 +56,7 @@ def graph_findings(root: Path) -> str:
     return "\n".join(
         [
             "Highest means of a GCN by a distilled set, by means of clusters, and by selected real nodes, at equal "
-            "nodes (not equal bytes):",
+            "nodes (not equal bytes), each picked among its rows by this test score and so somewhat high:",
             "",
             *lines,
         ]
