@@ -22,7 +22,8 @@ def clips(root: Path) -> str:
         "Clips of nine frames in which digits of `mnist-5k` move, made by the script; of *direction* the class is where"
         f" to, of *digit and direction* also which of three digits. Test accuracy of `{_NETWORK}` in percent: means of "
         f"{held['seeds']} sets with 95 % intervals (Student's t), each the mean of {held['students']} students; of all "
-        "clips the mean of students. Sets have five pictures per class in 4 bits; bytes are those of `dm`, which the best coded real clips have, too. "
+        "clips the mean of students. Sets have five pictures per class in 4 bits; bytes are those "
+        "of `dm`, which the best coded real clips have, too. "
         "Operations are multiply-adds for one clip; the 3-D network has the same width and reads all frames. "
         f"{held['machine']['processor']}, torch {held['machine']['torch']}. `benchmarks/clips.py`"
     )
@@ -34,7 +35,10 @@ def _block(part: Mapping[str, Any]) -> str:
     rows: list[list[object]] = [
         [
             f"`{of['picture']}`", f"{of['rows']['dm']['bytes']:,.0f}", f"{of['operations']:,}",
-            *(interval(of["rows"][row]["scores"][_NETWORK], 100, ".1f") for row in ("random", "dm", "real")),
+            *(
+                interval(of["rows"][row]["scores"][_NETWORK], 100, ".1f") if row in of["rows"] else ""
+                for row in ("random", "dm", "real")
+            ),
             f"{100 * of['full'][_NETWORK]:.1f}",
         ]
         for of in part["pictures"]
