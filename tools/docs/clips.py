@@ -23,7 +23,7 @@ def clips(root: Path) -> str:
         f" to, of *digit and direction* also which of three digits. Test accuracy of `{_NETWORK}` in percent: means of "
         f"{held['seeds']} sets with 95 % intervals (Student's t), each the mean of {held['students']} students; of all "
         "clips the mean of students. Sets have five pictures per class in 4 bits; bytes are those "
-        "of `dm`, which the best coded real clips have, too. "
+        "of `dm`, which the best coded real clips have, too; random clips are as many in fewer. "
         "Operations are multiply-adds for one clip; the 3-D network has the same width and reads all frames. "
         f"{held['machine']['processor']}, torch {held['machine']['torch']}. `benchmarks/clips.py`"
     )
@@ -44,6 +44,6 @@ def _block(part: Mapping[str, Any]) -> str:
         for of in part["pictures"]
     ]  # fmt: skip
     volume = part["3-D network"]
-    rows.append(["all frames, 3-D network", "", f"{volume['operations']:,}", "", "", f"{100 * volume['mean']:.1f}"])
+    rows.append(["all frames, 3-D network", "", f"{volume['operations']:,}", "", "", "", f"{100 * volume['mean']:.1f}"])
     title = f"**{part['task'].capitalize()}, {part['classes']} classes, frames of {part['size']} × {part['size']}**"
     return f"{title}\n\n{table(head, rows)}"
