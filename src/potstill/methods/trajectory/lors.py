@@ -28,6 +28,7 @@ from potstill.methods.trajectory._values import (
     TrajectoryFields,
     build_trajectory_engine,
 )
+from potstill.methods.trajectory.vl_distill import PAIRS
 
 __all__ = ["LoRS", "SimilarityRows"]
 
@@ -76,8 +77,8 @@ class LoRS(PairFields, TrajectoryFields, EngineMethod[MatchingState]):
         related=("vl-distill", "mtt", "prototypes"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {
-        "quick": {**QUICK, "min_updates_per_epoch": 20, "rank": 10, "alpha": 3.0},
-        "good": {**GOOD, "min_updates_per_epoch": 20, "rank": 10, "alpha": 3.0},
+        "quick": {**QUICK, **PAIRS, "rank": 10, "alpha": 3.0},
+        "good": {**GOOD, **PAIRS, "rank": 10, "alpha": 3.0},
     }  # fmt: skip
     published: ClassVar[Published] = RUNS
 

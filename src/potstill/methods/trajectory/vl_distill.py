@@ -30,9 +30,10 @@ from potstill.methods.trajectory._values import (
     build_trajectory_engine,
 )
 
-__all__ = ["VLDistill"]
+__all__ = ["PAIRS", "VLDistill"]
 
-_PAIRS: Mapping[str, Any] = {"min_updates_per_epoch": 20}
+PAIRS: Mapping[str, Any] = {"min_updates_per_epoch": 20, "student_steps": 8, "batch": 50}
+"""Values of the presets: as many student steps as published, on batches that a processor can afford."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ class VLDistill(PairFields, TrajectoryFields, EngineMethod[MatchingState]):
         avoid_when="Avoid it where stored real pairs are small: they hold more pairs in the same bytes.",
         related=("lors", "mtt", "prototypes"),
     )  # fmt: skip
-    presets: ClassVar[Presets] = {"quick": {**QUICK, **_PAIRS}, "good": {**GOOD, **_PAIRS}}
+    presets: ClassVar[Presets] = {"quick": {**QUICK, **PAIRS}, "good": {**GOOD, **PAIRS}}
     published: ClassVar[Published] = RUNS
 
     iterations: int = 50_000
