@@ -35,7 +35,7 @@ __all__ = [
 RECORD_FORMAT = "potstill-history/1"
 _MOVED: tuple[tuple[tuple[str, ...], type], ...] = (
     (("history",), list), (("choice",), dict), (("codec", "auto"), dict), (("source", "notes"), list),
-    (("records",), list),
+    (("records",), list), (("nearest_texts",), list),
 )  # fmt: skip
 """Parts of the metadata that are a record of the run, and their types."""
 

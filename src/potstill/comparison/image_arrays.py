@@ -29,7 +29,8 @@ def load_arrays(path: Path) -> Mapping[str, Any]:
         held |= {"labels": small.hard_labels, "targets": small.labels}
     held["series"] = stored_series(small)
     arrays = {name: tensor.numpy() for name, tensor in held.items() if tensor is not None}
-    return arrays | {"captions": np.array(small.captions, dtype=str), "columns": np.array(columns, dtype=str)}
+    texts = {"captions": small.captions, "nearest": () if small.captions else small.nearest_texts}
+    return arrays | {name: np.array(of, dtype=str) for name, of in {**texts, "columns": columns}.items()}
 
 
 def _shown(small: Distilled) -> tuple[Tensor, tuple[str, ...]]:

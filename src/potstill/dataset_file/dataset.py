@@ -152,7 +152,8 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
 
     @property
     def record(self) -> dict[str, Any]:
-        """Record of the run in the shape of the metadata: ``history``, ``choice``, ``codec.auto``, ``source.notes``.
+        """Record of the run in the shape of the metadata: ``history``, ``choice``, ``codec.auto``, ``nearest_texts``,
+        ``source.notes``.
 
         Of a set from a file it is read at the first use, from ``NAME.history.json`` beside it. Empty: there
         is none, or that file is of another set, which a warning says.
@@ -193,6 +194,11 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
     def notes(self) -> tuple[str, ...]:
         """Lines on what the loader and the run decided; empty: none are known."""
         return tuple(self.record.get("source", {}).get("notes", ()))
+
+    @property
+    def nearest_texts(self) -> tuple[str, ...]:
+        """Real caption nearest to each learned text, as the run noted them; empty: texts are real, or none is known."""
+        return tuple(map(str, self.record.get("nearest_texts", ())))
 
     @property
     def task(self) -> Task:

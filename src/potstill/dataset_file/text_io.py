@@ -5,11 +5,13 @@ from itertools import pairwise
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from potstill.codecs import encode_ints
 from potstill.codecs.texts import Texts
 from potstill.core import Codec, Encoded, Source
+from potstill.core.nested import named_tensors
 from potstill.data.text_encoder import TextEncoder, encoder_from_tensors, text_part
 from potstill.dataset_file.metadata import input_from_json
 from potstill.dataset_file.validate import are_valid_offsets
@@ -17,7 +19,7 @@ from potstill.errors import PotstillError
 
 __all__ = [
     "CAPTIONS", "ENCODER", "UNCHARGED", "caption_part", "charged_bytes", "encode_texts", "encoder_tensors",
-    "encoder_to_json", "has_texts", "pop_encoder", "pop_texts", "texts_at", "writes_texts",
+    "encoder_to_json", "has_texts", "nearest_texts", "pop_encoder", "pop_texts", "texts_at", "writes_texts",
 ]  # fmt: skip
 
 CAPTIONS, ENCODER = "captions", "encoder"
@@ -63,6 +65,13 @@ def writes_texts(train: Source, codec: Codec) -> bool:
         why = "are no texts" if getattr(train, "encoder", None) is None else "have a representation that no file holds"
         raise PotstillError(f"codec texts needs data of texts, but {train.name} {why}; choose another, such as float16")
     return True
+
+
+def nearest_texts(train: Source, vectors: Float[Tensor, "m d"]) -> Int[Tensor, " m"]:
+    """Return the training pair whose text is nearest to each vector of a text, in data units; the first of equals."""
+    real = named_tensors(train.raw(torch.arange(len(train))))[text_part(train.input)]
+    near = torch.cdist(vectors.to(real), real, compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
+    return near.cpu()
 
 
 def encode_texts(texts: Sequence[str]) -> dict[str, Encoded]:

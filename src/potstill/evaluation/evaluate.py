@@ -43,6 +43,7 @@ from potstill.evaluation.full_data_reference import RECIPE, FullReference
 from potstill.evaluation.measurement import EvaluationContext, Measurement, mean, measure
 from potstill.evaluation.model_baseline import MODEL, ModelBaseline, estimate_model_seconds, try_model_baseline
 from potstill.evaluation.naive import naive_scores
+from potstill.evaluation.nearest_captions import captions_entry
 from potstill.evaluation.protocol import Protocol
 from potstill.evaluation.real_sets import count_trials
 from potstill.evaluation.scorecard import Scorecard
@@ -207,6 +208,7 @@ def evaluate(
     reference, label_rows = _references(context, full, "random-soft" in names)
     own = measure(context, "this set", own_set)
     measured, failed, best = measure_baselines(context, baseline_context, names, distilled, label_rows)
+    captions = captions_entry(context, distilled, own, own_set) if baselines else None
     network, no_model = try_model_baseline(context, baseline_context) if model else (None, {})
     scores = _robust_scores(context, own, own_set, distilled, measured, reference, robust_scores)
     random = measured.get("random")
@@ -220,6 +222,7 @@ def evaluate(
         sizes=sizes, context=context, measurement=own, baselines=measured, best_real=best,
         proportional=baseline_context.proportional, reference=reference, left_out=failed | left_out | no_model,
         scores=scores, by_network=by_network, labeller=labeller, stored=stored, model=network, yardsticks=models,
+        captions=captions,
     )  # fmt: skip
     content = _content(results, protocol, distilled, splits, weights, started)
     verdict = judge_scorecard(content, distilled.metadata).to_dict()
@@ -274,6 +277,7 @@ class _Results:
     stored: Labels | None
     model: ModelBaseline | None
     yardsticks: Mapping[str, Mapping[str, Any]]
+    captions: Mapping[str, Any] | None
 
 
 def _content(
@@ -350,6 +354,7 @@ def _content(
         **({"units": own.units} if own.units else {}),
         **({"naive": naive} if (naive := naive_scores(context.task, train, context.test)) else {}),
         **({"yardsticks": dict(r.yardsticks)} if r.yardsticks else {}),
+        **({"nearest_captions": dict(r.captions)} if r.captions is not None else {}),
         "networks": dict(r.by_network),
         "test_samples": {name: m.samples.to_dict() for name, m in measurements.items() if m.samples is not None},
         "chosen": dict(own.settings),

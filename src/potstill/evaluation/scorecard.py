@@ -1,7 +1,7 @@
 """The scorecard: the result of an evaluation, printed as a table or converted to JSON."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -262,6 +262,7 @@ class Scorecard:
             )
         if c["n"] == 1 and (c.get("learner") or {"draws": True})["draws"]:
             lines.append("one student shows no spread: its interval is of this student, and no difference is tested")
+        lines += _recalls(c, metric.format) + _nearest_captions(c, metric)
         lines += naive_lines(c, metric.format)
         for name, a in list(c["networks"].items())[1:]:
             lines.append(f"on {name}: {metric.format(a['mean'])} (n {a['n']})")
@@ -287,6 +288,34 @@ class Scorecard:
             lines.append(f"{c['diverged']} students ended with weights that are not finite and count as chance")
         lines += judge_scorecard(c).lines()
         return "\n".join(one_line(line) for line in lines)
+
+
+def _recalls(content: Mapping[str, Any], shown: Callable[[float], str]) -> list[str]:
+    """Return a line for each direction of retrieval, and one on the part of the full data's score."""
+    metrics, lines = content.get("metrics", {}), []
+    for way, what in (("ir", "pictures found by texts"), ("tr", "texts found by pictures")):
+        ranks = {n.partition("@")[2]: m["mean"] for n, m in metrics.items() if n.startswith(f"{way}@")}
+        if ranks:
+            told = ", ".join(f"{shown(mean)} within {k}" for k, mean in ranks.items())
+            lines.append(f"{what} ({way.upper()}): {told}")
+    full = (content.get("full") or {}).get("mean")
+    if lines and full:
+        lines.append(f"{100 * content['score']['mean'] / full:.0f}% of the score of the full data")
+    return lines
+
+
+def _nearest_captions(content: Mapping[str, Any], metric: Metric) -> list[str]:
+    """Return the line on what learned texts lose as the nearest real captions."""
+    entry = content.get("nearest_captions")
+    if entry is None:
+        return []
+    ends = entry["difference"]["ci95"]
+    loss = metric.format_difference(0.0 - entry["difference"]["mean"])
+    told = "" if ends is None else " [{}, {}]".format(*(metric.format_difference(-end) for end in reversed(ends)))
+    return [
+        f"with the nearest real captions in place of learned texts: {metric.format(entry['mean'])}, {loss} "
+        f"{metric.difference_unit}{told}"
+    ]
 
 
 def _describe_decoder(shared: Mapping[str, Any] | None) -> list[str]:

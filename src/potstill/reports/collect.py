@@ -29,7 +29,8 @@ _MOST_ITEMS = 48
 ReadArrays: TypeAlias = Callable[[Path], Mapping[str, np.ndarray]]
 """The arrays of a file: ``inputs`` in data units, ``labels``, and where there are any ``weights`` and ``index``.
 
-Of sets whose targets are no classes also ``targets``, ``columns`` and ``captions``; of those of one series ``series``.
+Of sets whose targets are no classes also ``targets``, ``columns``, ``captions`` and ``nearest``; of those of one
+series ``series``.
 
 Raises `PotstillError` where it is damaged.
 """
@@ -133,6 +134,7 @@ def _unclassed(arrays: Mapping[str, Any], card: Mapping[str, Any]) -> Gallery | 
         kind=str(about.get("kind", "")) if isinstance(about := card.get("input"), Mapping) else "",
         titles=tuple(map(str, titles)) if isinstance(titles := task.get("titles"), list | tuple) else (),
         captions=tuple(map(str, arrays.get("captions", ())))[:_MOST_ITEMS],
+        nearest=tuple(map(str, arrays.get("nearest", ())))[:_MOST_ITEMS],
         series=None if "series" not in arrays else arrays["series"].astype(np.float32),
     )
 

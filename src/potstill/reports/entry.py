@@ -39,6 +39,8 @@ class Gallery:
     targets: Num[np.ndarray, "n ..."] | None = None
     target_names: tuple[str, ...] = ()
     captions: tuple[str, ...] = ()
+    nearest: tuple[str, ...] = ()
+    """Real caption nearest to each learned text."""
     scores: tuple[float, float] | None = None
     masks: Num[np.ndarray, "n h w"] | None = None
     """Class of each pixel of each picture; ``target_names`` are the classes'."""

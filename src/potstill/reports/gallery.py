@@ -31,6 +31,7 @@ _STRONGEST = 8
 """Features of a node that a page shows."""
 _FEW = 4
 """Up to so many images of a class are drawn larger, and classes stand side by side."""
+_LEARNED = "; their texts are learned vectors, and ≈ stands before the real caption that is nearest to each"
 
 
 def shown(sizes: tuple[int, ...]) -> tuple[int, ...]:
@@ -231,9 +232,12 @@ _MOST_ITEMS, _WANTED, _MOST_STRETCHES = 48, 84, 6
 def _pairs(g: Gallery, most: int) -> Html:
     tiles = []
     for i in range(most):
-        said = g.captions[i] if i < len(g.captions) else ""
+        real = i < len(g.captions)
+        said = g.captions[i] if real else g.nearest[i] if i < len(g.nearest) else ""
+        said = said if len(said) <= _LONGEST_TEXT else said[:_LONGEST_TEXT] + " …"
         drawn = inline_image(g.inputs[i], said or f"item {i + 1}", _WANTED, _LONGEST)
-        tiles.append(tag("li", tag("figure", drawn, tag("figcaption", tag("bdi", said)) if said else None)))
+        below = tag("figcaption", None if real else "≈ ", tag("bdi", said)) if said else None
+        tiles.append(tag("li", tag("figure", drawn, below)))
     return tag("ul", *tiles, class_="items")
 
 
@@ -299,7 +303,7 @@ def items(g: Gallery, of: str = "") -> list[Html]:
     elif g.inputs.ndim == 2 and g.kind == _USERS:
         shown, noun = _users(g, most, of), "users"
     elif g.inputs.ndim == 4:
-        shown, noun = _pairs(g, most), "items"
+        shown, noun = _pairs(g, most), f"items{_LEARNED if g.nearest and not g.captions else ''}"
     elif g.inputs.ndim == 3:
         names = g.columns if len(g.columns) == g.inputs.shape[1] else tuple(map(str, range(1, g.inputs.shape[1] + 1)))
         shown = join_html([

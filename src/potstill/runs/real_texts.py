@@ -4,14 +4,15 @@ from dataclasses import replace
 
 from potstill.codecs.texts import Texts
 from potstill.core import Codec, Selection, Source, Synthetic
-from potstill.core.nested import to_device
+from potstill.core.nested import named_tensors, to_device
+from potstill.data.text_encoder import text_part
 from potstill.dataset_file.series_io import selected_series
-from potstill.dataset_file.text_io import has_texts, texts_at
+from potstill.dataset_file.text_io import has_texts, nearest_texts, texts_at
 from potstill.dataset_file.values import Contents, Encoding
 from potstill.parametrize.nearest_text import NearestText
 from potstill.tasks import get_targets
 
-__all__ = ["nearest_text_contents", "selected_contents", "selected_windows"]
+__all__ = ["nearest_captions", "nearest_text_contents", "selected_contents", "selected_windows"]
 
 
 def selected_contents(result: Selection, train: Source, codec: Codec | None) -> Contents:
@@ -30,6 +31,14 @@ def _selected_texts(train: Source, codec: Codec | None) -> tuple[str, ...]:
         return ()
     texts: tuple[str, ...] = getattr(train, "texts", ())
     return texts
+
+
+def nearest_captions(contents: Contents, train: Source) -> list[str]:
+    """Return the real caption nearest to each learned text of pairs, for people; empty where there are none."""
+    part = text_part(train.input)
+    if not part or contents.index is not None or not getattr(train, "texts", ()) or contents.inputs is None:
+        return []
+    return texts_at(train, nearest_texts(train, named_tensors(contents.inputs)[part]))
 
 
 def selected_windows(contents: Contents, encoding: Encoding, train: Source, codec: Codec) -> tuple[Contents, Encoding]:

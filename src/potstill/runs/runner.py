@@ -53,7 +53,7 @@ from potstill.runs.coded_samples import largest_class, write_within
 from potstill.runs.loggers import call_both, logging_context
 from potstill.runs.loop import CheckpointOptions, LoopLimits, LoopResult, run_loop
 from potstill.runs.presets import preset_metadata
-from potstill.runs.real_texts import nearest_text_contents, selected_contents, selected_windows
+from potstill.runs.real_texts import nearest_captions, nearest_text_contents, selected_contents, selected_windows
 from potstill.runs.resolve import ResolvedRun, run_identity
 from potstill.runs.snapshots import SnapshotRecorder
 from potstill.runs.spec import RunIO, RunLimits
@@ -410,6 +410,7 @@ class _SetBuilder:
             **self._asset_metadata,
             **({"resumed_with_others": list(loop.changes)} if loop.changes else {}),
             "codec": {**(metadata or {}), **_describe_assets(codec, problem)},
+            "nearest_texts": nearest_captions(values[0], train),
         }
         contents, encoding = selected_windows(*values, train, codec)
         provenance = Provenance(
