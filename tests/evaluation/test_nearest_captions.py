@@ -14,8 +14,8 @@ from potstill.methods.trajectory.vl_distill import VLDistill
 from potstill.testing.toy import pairs_source
 
 METHOD = VLDistill(
-    student_steps=2, expert_epochs=1, max_start_epoch=1, train_epochs=1, num_experts=1, iterations=2, lr=5.0, lr_lr=1e-3,
-    batch=0, expert_batch=16,
+    student_steps=2, expert_epochs=1, max_start_epoch=1, train_epochs=1, num_experts=1, iterations=2, lr=5.0,
+    lr_lr=1e-3, batch=0, expert_batch=16,
 )  # fmt: skip
 
 

@@ -97,10 +97,10 @@ def load_data(
             name, or several. Default: none.
         text: column of a table that holds texts. Default: the only column of texts of several words, if there is one.
         representation: vectors of texts: ``latent:size=64,words=4096`` (TF-IDF and its leading directions, fitted on
-            training texts) or ``hashed:size=1024`` (no state). Default: ``latent``. Of series with classes:
-            ``resample`` or ``pad``, which make them equally long, with ``length`` and ``scale``. Default: as they are.
-            Of sounds ``log-mel`` with ``rate``, ``mels``, ``seconds``, ``level=file`` and ``trim``. Of clips ``thirds``
-            (default), ``dynamic``, ``mean``, ``middle`` or ``grid:frames=9``.
+            training texts) or ``hashed:size=1024`` (no state). Default: ``latent``; of pairs, words. Of series with
+            classes: ``resample`` or ``pad``, which make them equally long, with ``length`` and ``scale``. Default: as
+            they are. Of sounds ``log-mel`` with ``rate``, ``mels``, ``seconds``, ``level=file`` and ``trim``. Of clips
+            ``thirds`` (default), ``dynamic``, ``mean``, ``middle`` or ``grid:frames=9``.
         encode: your own representation: a function from a list of texts to an array (n, d). Default: none.
         series: column that tells several series apart, for the task ``forecast`` or where each series has a class.
             Default: one series.

@@ -1,0 +1,61 @@
+"""Sets of pairs of pictures and texts: benchmarks/pairs.py."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from potstill.evaluation.statistics import paired_difference, summary
+from tools.docs.parts import interval, table
+
+__all__ = ["image_text"]
+
+_TITLES = {"emoji": "Emoji and their names", "stamps": "Stamps and their captions"}
+_METRICS = ("ir@1", "ir@10", "tr@1", "tr@10")
+
+
+def image_text(root: Path) -> str:
+    """A table for each set of pairs and each number of pairs, a row for each method."""
+    path = root / "results" / "pairs.json"
+    if not path.exists():
+        return "Nothing has been measured yet."
+    held = json.loads(path.read_text(encoding="utf-8"))
+    sizes = sorted({(key.split()[0], int(key.split()[1])) for key in held["cells"]}, key=lambda s: (s[0], -s[1]))
+    students = next(iter(held["cells"].values()))["students"]
+    about = [
+        "Recall in percent on the test split; the score is the mean of Recall@10 both ways. Each set is measured by",
+        f"{students} students of the shortened protocol on pictures of 16 × 16, network `{held['network']}`; spreads",
+        "are deviations over sets. *Over random*: difference from random pairs in the bytes of the `vl-distill` set,",
+        "seed by seed, in points, with the 95 % interval (Student's t); intervals are of single rows, not corrected",
+        f"for their number. {held['machine']['processor']}, one thread, torch {held['machine']['torch']}.",
+        "`benchmarks/pairs.py`",
+    ]
+    return "\n\n".join([*(_block(held, *size) for size in sizes), " ".join(about)])
+
+
+def _block(held: dict[str, Any], data: str, size: int) -> str:
+    cells: dict[str, list[dict[str, Any]]] = {}
+    for row in held["rows"]:
+        cells[row] = [c for n in range(99) if (c := held["cells"].get(f"{data} {size} {row} {n}"))]
+    rivals = [c["mean"] for c in cells["random-bytes"]]
+    rows = [_row(row, some, rivals) for row, some in cells.items() if some]
+    about, full = held["data"][data], held["data"][data]["full"]["mean"]
+    title = (
+        f"**{_TITLES[data]}, {size} of {about['train']:,} pairs**, codec `{about['codec']['chosen']}` (full data: "
+        f"{100 * full:.1f})"
+    )
+    return f"{title}\n\n{table(['set', 'sets', 'pairs', 'bytes', 'score', 'over random', *_METRICS], rows)}"
+
+
+def _row(row: str, some: list[dict[str, Any]], rivals: list[float]) -> list[object]:
+    means = [c["mean"] for c in some]
+    found = summary(means)
+    spread = "" if found["std"] is None else f" ± {100 * found['std']:.1f}"
+    n = min(len(means), len(rivals))
+    gap = "" if row == "random-bytes" or n < 2 else interval(paired_difference(means[:n], rivals[:n]), 100, "+.1f")
+    name = "random pairs in equal bytes" if row == "random-bytes" else f"`{row}`"
+    name = "`prototypes`, means" if row == "prototype means" else name
+    return [
+        name, len(some), f"{sum(c['items'] for c in some) / len(some):,.0f}",
+        f"{sum(c['bytes'] for c in some) / len(some):,.0f}", f"{100 * found['mean']:.1f}{spread}", gap,
+        *(f"{100 * sum(c['metrics'][m] for c in some) / len(some):.1f}" for m in _METRICS),
+    ]  # fmt: skip
