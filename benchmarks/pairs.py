@@ -66,13 +66,17 @@ def size_of(small: Any) -> int:
 
 def fill(splits: Splits, most: int, codec: str, seed: int) -> Any:
     """As many random pairs as fit into ``most`` bytes."""
-    low, high = 1, len(splits.train)
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (
-            (middle, high) if size_of(make(splits, "random", middle, codec, seed)) <= most else (low, middle - 1)
-        )
-    return make(splits, "random-bytes", low, codec, seed)
+    items = min(100, len(splits.train))
+    for _ in range(4):  # bytes are nearly in proportion to pairs
+        small = make(splits, "random-bytes", items, codec, seed)
+        fitting = max(1, min(len(splits.train), items * most // size_of(small)))
+        if fitting == items or (size_of(small) <= most and fitting - items <= items // 100):
+            break
+        items = fitting
+    while size_of(small) > most and items > 1:
+        items = max(1, items - max(1, items // 200))
+        small = make(splits, "random-bytes", items, codec, seed)
+    return small
 
 
 def score(small: Any, splits: Splits, students: int, seed: int, full: bool = False) -> dict[str, Any]:
