@@ -79,13 +79,13 @@ def fill(splits: Splits, most: int, codec: str, seed: int) -> Any:
     return small
 
 
-def score(small: Any, splits: Splits, students: int, seed: int, full: bool = False) -> dict[str, Any]:
+def score(small: Any, splits: Splits, students: int, seed: int) -> dict[str, Any]:
     card = potstill.evaluate(
-        small, splits, networks=NETWORK, seeds=students, seed=seed, quick=True, baselines=False, full=full,
+        small, splits, networks=NETWORK, seeds=students, seed=seed, quick=True, baselines=False, full=False,
         robust_scores=False, progress=None,
     ).to_dict()  # fmt: skip
-    found = {"mean": card["score"]["mean"], "metrics": {m: card["metrics"][m]["mean"] for m in METRICS}}
-    return {**found, "students": students, **({"full": card["full"]} if full else {})}
+    metrics = {m: card["metrics"][m]["mean"] for m in METRICS}
+    return {"mean": card["score"]["mean"], "metrics": metrics, "students": students}
 
 
 def choose_codec(splits: Splits, students: int) -> dict[str, Any]:
@@ -139,11 +139,14 @@ def main() -> None:
             continue
         splits = potstill.load_data(path, **READING)
         if name not in held["data"]:
-            codec = choose_codec(splits, args.students)
-            small = make(splits, "random", sizes[0], codec["chosen"], 0)
-            full = score(small, splits, args.students, 0, full=True)["full"]
             counts = {"train": len(splits.train), "test": len(splits.test or ())}
-            held["data"][name] = {**counts, "codec": codec, "full": full, "encoder": small.metadata["bytes"]["encoder"]}
+            held["data"][name] = {**counts, "codec": choose_codec(splits, args.students)}
+            write()
+        if held["data"][name].get("full") is None:
+            codec = held["data"][name]["codec"]["chosen"]
+            everything = make(splits, "random", len(splits.train), codec, 0)
+            full = {**score(everything, splits, args.students, 0), "bytes": size_of(everything)}
+            held["data"][name] |= {"full": full, "encoder": everything.metadata["bytes"]["encoder"]}
             write()
         codec = held["data"][name]["codec"]["chosen"]
         for seed in range(args.sets):
