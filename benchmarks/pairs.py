@@ -149,8 +149,8 @@ def main() -> None:
             held["data"][name] |= {"full": full, "encoder": everything.metadata["bytes"]["encoder"]}
             write()
         codec = held["data"][name]["codec"]["chosen"]
-        for seed in range(args.sets):
-            for size in sizes:
+        for size in sizes:
+            for seed in range(args.sets):
                 most = 0
                 for row in ROWS:
                     key = f"{name} {size} {row} {seed}"
