@@ -255,8 +255,8 @@ def decode_contents(
             context = _context(spec, metadata, metadata["codec"], decoder, max_bytes)
             inputs = decode_inputs(parts, spec, normalised, normalization, context)
             if (text := text_part(spec)) and captions and encoder is not None and f"inputs/{text}" not in parts:
-                held = {**named_tensors(inputs), text: encoder.encode(captions)}
-                inputs = {n: held[n] for n in (*tensor_names(spec), *held) if n in held}
+                named = {**named_tensors(inputs), text: encoder.encode(captions)}
+                inputs = {n: named[n] for n in (*tensor_names(spec), *named) if n in named}
             inputs = None if payload or stored else inputs
         elif not payload and not stored and captions and encoder is not None:
             inputs = encoder.encode(captions)

@@ -14,7 +14,7 @@ __all__ = ["captions_entry"]
 
 
 def captions_entry(
-    context: EvaluationContext, distilled: Distilled, own: Measurement, own_set: TrainingSet
+    context: EvaluationContext, distilled: Distilled, result: Measurement, own_set: TrainingSet
 ) -> dict[str, Any] | None:
     """Return the score of the set with the nearest real captions in place of its learned texts.
 
@@ -34,8 +34,8 @@ def captions_entry(
     )
     measured = measure(context, "nearest captions", with_captions)
     gap = difference(
-        own.values, measured.values, count_answers(context.task.metric, len(context.test)),
-        samples=(own.samples, measured.samples),
+        result.values, measured.values, count_answers(context.task.metric, len(context.test)),
+        samples=(result.samples, measured.samples),
     )  # fmt: skip
     return context.with_score(context.summarize(measured)) | {
         "captions": [texts[i] for i in index.tolist()], "difference": gap,
