@@ -24,6 +24,7 @@ from potstill.methods.trajectory.lors import LoRS, SimilarityRows
 from potstill.methods.trajectory.vl_distill import VLDistill
 from potstill.nn import factory
 from potstill.rng import generator
+from potstill.tasks.similarity import low_rank_similarity, split_similarity
 from potstill.testing import check_method, toy_problem
 from potstill.testing.toy import pairs_source
 
@@ -216,12 +217,29 @@ def test_a_similarity_is_learned_stored_read_and_trained_on(tmp_path: Path) -> N
     again = potstill.load(tmp_path / "pairs.safetensors")
     assert torch.equal(again.labels, small.labels)
     assert small.labels.shape == (6, 5)
-    assert small.metadata["bytes"]["labels"] == 6 * 5 * 4
+    assert small.metadata["codec"]["tensors"]["labels"]["bits"] == 8  # as many as soft labels have
+    assert small.metadata["bytes"]["labels"] < 6 * 5 * 4
     assert not torch.equal(small.labels[:, 0], torch.ones(6))  # the diagonal is learned, too
     assert float(small.labels[:, 3:].abs().max()) > 0  # and the right factor, which began as 0
     card = potstill.evaluate(again, splits, seeds=2, steps=20, baselines=False, robust_scores=False, progress=None)
     assert 0 < card.to_dict()["score"]["mean"] <= 1
     assert set(card.to_dict()["metrics"]) == {f"{way}@{k}" for way in ("ir", "tr") for k in (1, 5, 10)}
+
+
+def test_sets_with_a_similarity_join_and_no_others() -> None:
+    splits = Splits(train=pairs_source(vectors=True), test=None)
+    parts = [
+        potstill.distill(splits, LoRS(**OF_SIMILARITY), items=n, seed=n, codec="float32", progress=None) for n in (4, 6)
+    ]
+    both = potstill.concat(parts)
+    assert both.labels.shape == (10, 1 + 2 * 4)
+    whole = low_rank_similarity(*split_similarity(both.labels))
+    for at, part in ((slice(0, 4), parts[0]), (slice(4, 10), parts[1])):
+        torch.testing.assert_close(whole[at, at], low_rank_similarity(*split_similarity(part.labels)))
+    assert float(whole[:4, 4:].abs().max()) == 0
+    real = potstill.distill(splits, "random", items=4, codec="float32", progress=None)
+    with pytest.raises(PotstillError, match="pairs with a learned similarity are joined with such pairs alone"):
+        potstill.concat([parts[0], real])
 
 
 def test_an_untouched_similarity_is_the_identity() -> None:

@@ -52,7 +52,7 @@ def _row(row: str, some: list[dict[str, Any]], rivals: list[float]) -> list[obje
     spread = "" if found["std"] is None else f" ± {100 * found['std']:.1f}"
     n = min(len(means), len(rivals))
     gap = "" if row == "random-bytes" or n < 2 else interval(paired_difference(means[:n], rivals[:n]), 100, "+.1f")
-    name = "random pairs in equal bytes" if row == "random-bytes" else f"`{row}`"
+    name = f"`{row.removesuffix('-bytes')}`" + (" in equal bytes" if row.endswith("-bytes") else "")
     name = "`prototypes`, means" if row == "prototype means" else name
     return [
         name, len(some), f"{sum(c['items'] for c in some) / len(some):,.0f}",

@@ -23,7 +23,8 @@ from potstill.dataset_file.text_io import ENCODER, encode_texts, encoder_tensors
 from potstill.dataset_file.validate import LEARNED_LR, WHITENING
 from potstill.errors import PotstillError
 from potstill.functional.packing import MOST_BITS
-from potstill.tasks import PackedTargets, concat_targets
+from potstill.tasks import PackedTargets, Retrieval, concat_targets
+from potstill.tasks.similarity import join_similarities
 
 __all__ = ["concat", "split_joined"]
 
@@ -215,6 +216,10 @@ def _encode_labels(sets: Sequence[Distilled], classes: Sequence[str]) -> dict[st
     if isinstance(first.task, PackedTargets):
         return encode_targets(torch.cat([s.labels for s in sets]), None, Float(), first.task)
     if not first.is_classification:
+        if any(s.labels.is_floating_point() != first.labels.is_floating_point() for s in sets):
+            raise PotstillError("pairs with a learned similarity are joined with such pairs alone; give such sets")
+        if isinstance(first.task, Retrieval) and first.labels.is_floating_point():
+            return {"labels": Float().pack(join_similarities([s.labels for s in sets]))}
         if first.labels.is_floating_point():
             return {"labels": Float().pack(torch.cat([s.labels for s in sets]))}
         pairs, offset = [], 0

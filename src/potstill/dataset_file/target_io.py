@@ -11,7 +11,7 @@ from potstill.core.nested import OFFSETS, VALUES
 from potstill.dataset_file.validate import are_valid_offsets
 from potstill.errors import PotstillError
 from potstill.functional.packing import MOST_BITS
-from potstill.tasks import PackedTargets, is_ragged, join_targets, split_targets
+from potstill.tasks import PackedTargets, Retrieval, is_ragged, join_targets, split_targets
 
 __all__ = ["LABELS", "SCORES", "encode_labels", "encode_scores", "encode_targets", "pop_targets"]
 
@@ -37,7 +37,7 @@ def encode_targets(labels: Tensor, classes: int | None, codec: Codec, task: Task
     Args:
         labels: the targets.
         classes: number of classes; ``None``: the targets are no classes.
-        codec: its bits are those of soft labels.
+        codec: its bits are those of soft labels, and of rows of a learned similarity.
         task: it may be ragged, or pack its targets.
 
     Raises:
@@ -45,6 +45,8 @@ def encode_targets(labels: Tensor, classes: int | None, codec: Codec, task: Task
     """
     if isinstance(task, PackedTargets):
         labels = task.pack_targets(labels.cpu())
+    if isinstance(task, Retrieval) and labels.is_floating_point():  # rows of a learned similarity
+        return {LABELS: encode_scores(labels, codec)}
     if not is_ragged(task):
         return {LABELS: encode_labels(labels, classes, codec)}
     try:

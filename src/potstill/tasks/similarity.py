@@ -8,11 +8,13 @@ z are the logits of a batch, cosines over the temperature. As in the released pr
 probabilities and to the numbers of entries.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["low_rank_similarity", "split_similarity", "weighted_bce"]
+__all__ = ["join_similarities", "low_rank_similarity", "split_similarity", "weighted_bce"]
 
 EPS = 1e-6
 
@@ -27,6 +29,19 @@ def split_similarity(rows: Float[Tensor, "n q"]) -> tuple[Tensor, Tensor, Tensor
         raise ValueError(f"rows of a similarity have 1 + 2 x rank numbers, but these are {list(rows.shape)}")
     factors = rows[:, 1:].chunk(2, 1)
     return rows[:, 0], factors[0], factors[1]
+
+
+def join_similarities(rows: Sequence[Float[Tensor, "_ _"]]) -> Float[Tensor, "n q"]:
+    """Return the rows of several sets as those of one, in which a picture and a text of two sets have similarity 0."""
+    parts = [split_similarity(some) for some in rows]
+    n, rank = sum(len(part[0]) for part in parts), sum(part[1].shape[1] for part in parts)
+    joined, at, column = rows[0].new_zeros(n, 1 + 2 * rank), 0, 1
+    for diagonal, l_factor, r_factor in parts:
+        below, beside = at + len(diagonal), column + l_factor.shape[1]
+        joined[at:below, 0] = diagonal
+        joined[at:below, column:beside], joined[at:below, rank + column : rank + beside] = l_factor, r_factor
+        at, column = below, beside
+    return joined
 
 
 def low_rank_similarity(
