@@ -149,7 +149,7 @@ def test_learned_vectors_are_written_in_their_bits(tmp_path: Path, codec: str) -
     assert not again.captions
     assert torch.equal(again.inputs["text"], small.inputs["text"])
     bits = again.metadata["codec"]["tensors"]["inputs/text"].get("bits", 32)
-    assert bits == {"float32": 32, "uint8": 8, "uint4": 4}.get(codec, 8)
+    assert bits == {"float32": 32, "uint8": 8, "uint4": 4}.get(codec, 4)
 
 
 def test_sets_of_real_and_of_learned_pairs_join() -> None:

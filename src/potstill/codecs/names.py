@@ -16,8 +16,8 @@ __all__ = ["codec_of_part", "format_codec", "parse_codec"]
 
 
 def codec_of_part(kind: str, codec: Codec) -> Codec:
-    """Return the codec of a part of inputs with names: vectors of texts take 8 bits where it is for pictures alone."""
-    return codec if kind != "text" or isinstance(codec, Exact | Float | Uniform) else Uniform(bits=8)
+    """Return the codec of a part of inputs with names: vectors of texts take 4 bits where it is for pictures alone."""
+    return codec if kind != "text" or isinstance(codec, Exact | Float | Uniform) else Uniform(bits=4)
 
 
 def parse_codec(spelled: str) -> Codec:

@@ -8,7 +8,7 @@ cluster gives the real pair nearest to its centre, or the mean picture with the 
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, final
 
 import torch
 from jaxtyping import Float
@@ -28,9 +28,11 @@ from potstill.methods.selection._by_class import (
     selection_info,
 )  # fmt: skip
 
-__all__ = ["Prototypes", "joint_rows"]
+__all__ = ["PrototypeInit", "Prototypes", "joint_rows"]
 
 CHUNK = 1024
+INIT_ITERATIONS = 20
+"""Iterations of k-means for initial pairs. Ours."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +92,27 @@ class Prototypes(ClassByClass[SelectionState]):
         pieces = torch.split(rows, [part.num_values for _, part in parts], 1)
         payload = {n: x.reshape(len(rows), *part.shape) for x, (n, part) in zip(pieces, parts, strict=True)}
         return Synthetic(payload=payload, labels=torch.arange(len(rows)))
+
+
+@final
+@dataclass(frozen=True)
+class PrototypeInit:
+    """Initial pairs: the real ones nearest to centres of joint k-means (a `potstill.methods.engine.InitStrategy`)."""
+
+    def select_samples(self, problem: Problem, counts: tuple[int, ...], rng: Generator) -> tuple[Tensor, ...]:
+        """Return the medoids."""
+        real = RealData.of(problem)
+        batches = [real.batch(some).x for some in torch.split(torch.arange(len(problem.train)), CHUNK)]
+        rows = joint_rows(problem, batches, 1.0)
+        return (medoids(rows, k_means(rows, counts[0], rng, INIT_ITERATIONS)[0]).cpu(),)
+
+    def initial_logits(self, problem: Problem, x: Inputs) -> Tensor:
+        """Refuse.
+
+        Raises:
+            PotstillError: always, as pairs have no classes.
+        """
+        raise PotstillError("pairs have no classes to learn labels of; leave `labels=` out")
 
 
 def joint_rows(problem: Problem, batches: list[Inputs], text_weight: float) -> Float[Tensor, "n d"]:

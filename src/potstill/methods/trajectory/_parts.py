@@ -9,7 +9,7 @@ from torch import Tensor
 
 from potstill.functional.train import Criterion
 from potstill.functional.unroll import StudentTrace
-from potstill.methods.engine import LearnedTargets
+from potstill.methods.engine import InitStrategy, LearnedTargets
 
 __all__ = [
     "Distance", "LastStep", "NearestStep", "PartialDistance", "RelativeDistance", "StartEpochs", "StopRule",
@@ -112,6 +112,7 @@ class TrajectoryParts:
         label_experts: experts whose mean logits learned labels begin as; 0: all that classify a sample correctly.
         per_tower: add the distances of the encoders of two views (VL-Distill).
         criterion: the student's loss; ``None``: the task's.
+        initial: initial samples; ``None``: as the method's ``init_from`` says.
         learned_targets: rows that are learned in place of targets that are no classes (LoRS).
     """
 
@@ -125,6 +126,7 @@ class TrajectoryParts:
     per_tower: bool = False
     criterion: Criterion | None = None
     learned_targets: LearnedTargets | None = None
+    initial: InitStrategy | None = None
 
 
 def gsam_training(alpha: float) -> dict[str, float | str]:

@@ -25,6 +25,7 @@ from potstill.methods.engine import (
     choose_mode_by_memory,
     objective_mode,
 )
+from potstill.methods.selection.prototypes import PrototypeInit
 from potstill.methods.trajectory._expert_init import ExpertInit
 from potstill.methods.trajectory._objective import STUDENT_LR, TrajectoryDistance
 from potstill.methods.trajectory._parts import StartEpochs, TrajectoryParts, gsam_training
@@ -225,7 +226,9 @@ def build_trajectory_engine(
         "augment": method.expert_augment, **parts.expert_training,
     }  # fmt: skip
     initial: Init | InitStrategy
-    if method.init_from == "right" or (method.labels == "learned" and method.init_from != "noise"):
+    if parts.initial is not None:
+        initial = parts.initial
+    elif method.init_from == "right" or (method.labels == "learned" and method.init_from != "noise"):
         initial = ExpertInit(select=method.init_from, label_experts=parts.label_experts)
     else:
         initial = method.init_from
@@ -281,9 +284,9 @@ class PairFields:
     network: str = "towers"
     """Network of experts and students, with an encoder for each view."""
 
-    def pair_parts(self) -> TrajectoryParts:
-        """Return VL-Distill's parts."""
-        return TrajectoryParts(per_tower=True)
+    def pair_parts(self, init_from: InitFrom) -> TrajectoryParts:
+        """Return VL-Distill's parts; centres of k-means are those of both views of pairs, not of an embedding."""
+        return TrajectoryParts(per_tower=True, initial=PrototypeInit() if init_from == "k-means" else None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -97,5 +97,7 @@ class LoRS(PairFields, TrajectoryFields, EngineMethod[MatchingState]):
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
         rows = SimilarityRows(rank=self.rank, alpha=self.alpha)
-        parts = replace(self.pair_parts(), criterion=partial(rows.loss, problem.task), learned_targets=rows)
+        parts = replace(
+            self.pair_parts(self.init_from), criterion=partial(rows.loss, problem.task), learned_targets=rows
+        )
         return build_trajectory_engine(self, problem, parts)
