@@ -6,11 +6,11 @@
 
 Pictures have 16 × 16 pixels, texts are vectors (``representation=latent``), and networks are two towers of width 16.
 All sets are written by one codec, the one in which random pairs of equal bytes score best on a part of the training
-data. Each set is made, saved, read again and measured by the shortened protocol ``potstill`` on the test split; nothing
-is chosen there (rate, codec and bits of vectors were on a part of the training data). Rows ``…-bytes`` hold as many real pairs as fit into the bytes of the ``vl-distill`` set of the
-same seed and size, without positions: real pairs store their captions, learned ones vectors of 4 bits. The encoder
-of texts is not counted, as real pairs need it too. Results go to results/pairs.json after every cell; a cell that is
-there is not made again.
+data; the rate of ``vl-distill`` and the bits of learned vectors, 4, were chosen on such a part, too. Each set is made,
+saved, read again and measured by the shortened protocol ``potstill`` on the test split; nothing is chosen there. Rows
+``…-bytes`` hold as many real pairs as fit into the bytes of the ``vl-distill`` set of the same seed and size, without
+positions: real pairs store their captions. The encoder of texts is not counted, as real pairs need it too. Results go
+to results/pairs.json after every cell; a cell that is there is not made again.
 """
 
 import argparse
