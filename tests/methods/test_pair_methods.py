@@ -17,7 +17,7 @@ from potstill.errors import PotstillError
 from potstill.functional.param_groups import init_params
 from potstill.functional.train import copy_parameters
 from potstill.methods.engine import FixedNetworks, MatchingState
-from potstill.methods.selection.prototypes import Prototypes, joint_rows
+from potstill.methods.selection.prototypes import PrototypeInit, Prototypes, joint_rows
 from potstill.methods.trajectory._objective import STUDENT_LR, Block, TrajectoryDistance, tower_parameters
 from potstill.methods.trajectory._parts import LastStep, RelativeDistance, StartEpochs
 from potstill.methods.trajectory.lors import LoRS, SimilarityRows
@@ -338,3 +338,19 @@ def test_medoids_are_real_pairs_of_unlike_rows() -> None:
 def test_means_of_words_are_refused() -> None:
     with pytest.raises(PotstillError, match='text of toy-pairs is words; read it with `representation="latent"`'):
         potstill.distill(pairs_source(), Prototypes(keep="mean"), items=4, progress=None)
+
+
+def test_sets_begin_at_prototypes_where_init_is_k_means() -> None:
+    problem = problem_of()
+    (chosen,) = PrototypeInit().select_samples(problem, (6,), generator(4))
+    assert len(set(chosen.tolist())) == 6
+    assert torch.equal(chosen, PrototypeInit().select_samples(problem, (6,), generator(4))[0])
+    method = VLDistill(**{**SMALL, "lr": 0.0, "init_from": "k-means"})
+    splits = Splits(train=pairs_source(vectors=True), test=None)
+    small = potstill.distill(splits, method, items=6, codec="float32", progress=None)
+    real = splits.train.raw(torch.arange(40))["image"].flatten(1)
+    gaps = torch.cdist(small.inputs["image"].flatten(1), real, compute_mode="donot_use_mm_for_euclid_dist")
+    assert float(gaps.min(1).values.max()) < 1e-4  # real pairs
+    assert len({text.split()[0] for text in small.nearest_texts}) >= 5  # of eight rows
+    with pytest.raises(PotstillError, match="pairs have no classes to learn labels of"):
+        PrototypeInit().initial_logits(problem, problem.train.fetch(torch.arange(2)).x)
