@@ -7,7 +7,7 @@ from torch import Tensor
 
 from potstill.augment.siamese import Siamese
 from potstill.core import Augmentation, GeometricAugmentation, TargetMovingAugmentation, Task
-from potstill.tasks import GEOMETRIC, MovableTargets, invariant_operations, is_ragged
+from potstill.tasks import GEOMETRIC, MovableTargets, PartlyMovableTargets, invariant_operations, is_ragged
 
 __all__ = ["can_mix_targets", "fit_to_task", "move_targets"]
 
@@ -26,7 +26,8 @@ def fit_to_task(augment: Augmentation, task: Task, *, moves_targets: bool) -> tu
     if not isinstance(augment, GeometricAugmentation):
         return Siamese(strategy=()), ("*",)
     if moves_targets and isinstance(task, MovableTargets) and isinstance(augment, TargetMovingAugmentation):
-        return augment, ()
+        unmovable = task.unmovable if isinstance(task, PartlyMovableTargets) else ()
+        stay = set(augment.geometric).difference(unmovable)
     wrong = tuple(name for name in augment.geometric if name not in stay)
     return (augment.without(wrong) if wrong else augment), wrong
 

@@ -145,7 +145,8 @@ _PATHS: dict[Group, dict[str, str]] = {
         "mult-autoencoder": "evaluation.rating_learners:MultAutoencoder",
     },
     "tasks": {
-        "classification": "tasks.classification:Classification", "regression": "tasks.regression:Regression",
+        "classification": "tasks.classification:Classification", "detection": "tasks.detection:ObjectDetection",
+        "regression": "tasks.regression:Regression",
         "forecast": "tasks.forecast:Forecast", "retrieval": "tasks.retrieval:Retrieval",
         "multi-label": "tasks.multi_label:MultiLabel",
         "recommendation": "tasks.recommendation:Recommendation",
@@ -158,7 +159,7 @@ _PATHS: dict[Group, dict[str, str]] = {
         "series/classification": "data.classified_series:read_classified_series",
         "ratings/recommendation": "data.ratings:read_ratings", "sound/classification": "data.sounds:read_sounds",
         "video/classification": "data.clips:read_clips",
-        "image/segmentation": "data.masks:read_masks",
+        "image/segmentation": "data.masks:read_masks", "image/detection": "data.boxes:read_boxes",
     },
     "executors": {
         "serial": "execution.executor:Serial", "processes": "execution.processes:Processes",

@@ -49,6 +49,8 @@ class Detection:
     classes: tuple[str, ...]
     images: tuple[BoxedImage, ...]
     notes: tuple[str, ...] = ()
+    upright: bool = False
+    """Boxes count the pixels of pictures turned as their EXIF orientation says; else those that are stored."""
     raw: Mapping[str, Any] | None = field(default=None, repr=False)
     """The original COCO JSON, so that a subset keeps what is not read here (masks, licences)."""
 
@@ -115,8 +117,9 @@ def load_detection(path: str | Path, images: str | Path | None = None) -> Detect
 
     Args:
         path: a COCO ``.json`` file, or a folder of VOC ``.xml`` files (or one with ``Annotations/`` in it).
-        images: the folder of the pictures. Without it: the JSON file's folder, or VOC's ``JPEGImages`` beside
-            ``Annotations``, or the folder of the XML files.
+        images: the folder of the pictures. Without it: the JSON file's folder, ``images`` or ``data`` in it or beside
+            it, or a folder beside it that is named as the file (``annotations/instances_val2017.json``, ``val2017``);
+            or VOC's ``JPEGImages`` beside ``Annotations``, or the folder of the XML files.
 
     Raises:
         PotstillError: the annotations are malformed, or there are none.
@@ -129,7 +132,7 @@ def load_detection(path: str | Path, images: str | Path | None = None) -> Detect
         raise PotstillError(f"{path}: no such file or folder; give COCO's .json or a folder of VOC's .xml files")
     if path.suffix.lower() != ".json":
         raise PotstillError(f"{path}: annotations are COCO's .json file or a folder of VOC's .xml files")
-    return _coco(path, base or path.parent)
+    return _coco(path, base)
 
 
 def _wrong(path: Path, what: str) -> PotstillError:
@@ -144,7 +147,15 @@ def _boxes(rows: list[list[float]]) -> Tensor:
     return torch.tensor(rows, dtype=torch.float64).reshape(-1, 4)
 
 
-def _coco(path: Path, base: Path) -> Detection:
+def _picture_folder(path: Path, name: str) -> Path:
+    """Return the folder in which the picture ``name`` of a COCO file is; the file's own if it is in none."""
+    part, above = path.stem.rpartition("_")[2], path.parent.parent
+    inner = [path.parent, *(path.parent / n for n in ("images", "data"))]
+    beside = [above / part, *(above / "images" / n for n in (part, "")), above] if path.parent.name else []
+    return next((folder for folder in [*inner, *beside] if (folder / name).is_file()), path.parent)
+
+
+def _coco(path: Path, base: Path | None) -> Detection:
     try:
         raw = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
@@ -172,7 +183,11 @@ def _coco(path: Path, base: Path) -> Detection:
         if not isinstance(file, str) or any(not isinstance(s, int) or s < 1 for s in sides):
             raise _wrong(path, f"image {row['id']} needs file_name, height and width")
         boxes[row["id"]], labels[row["id"]] = [], []
-    crowds = 0
+    if base is None and raw["images"]:
+        first = raw["images"][0]["file_name"]
+        path_within(path.parent, first, f"{path}: image {raw['images'][0]['id']}")
+        base = _picture_folder(path, first)
+    base, crowds = base or path.parent, 0
     for n, row in enumerate(raw["annotations"]):
         box = row.get("bbox")
         of, category = row.get("image_id"), row.get("category_id")

@@ -14,6 +14,7 @@ from potstill.core import Normalization, Source, Splits, Task
 from potstill.core.registry import create, names, resolve
 from potstill.data.arrays import to_array
 from potstill.data.attributes import refuse_attribute
+from potstill.data.box_folders import is_boxed
 from potstill.data.bundled import BUNDLED, read_bundled
 from potstill.data.folder import read_folder
 from potstill.data.frames import to_arrow_tables
@@ -35,7 +36,7 @@ from potstill.data.text_encoder import FittedRepresentation
 from potstill.data.texts import is_text_folder, read_text_folder, to_text_tables
 from potstill.data.train_test_overlap import parse_duplicates
 from potstill.errors import PotstillError, unknown_name
-from potstill.tasks import Classification, PixelTask, Segmentation
+from potstill.tasks import Classification, ObjectDetection, PixelTask, Segmentation
 
 __all__ = ["KNOWN", "Loader", "find_loader", "load"]
 
@@ -148,11 +149,13 @@ def _load(data: object, options: ReadOptions) -> Splits:
 
 
 def _task_of(options: ReadOptions, data: object) -> Task:
-    """Return the task where none is named: that of the kind's only loader, that of masks beside pictures, or else
-    classification."""
+    """Return the task where none is named: that of the kind's only loader, that of masks or boxes beside pictures, or
+    else classification."""
     kind = options.kind
     if kind is None and is_mask_folder(data):
         return Segmentation()
+    if kind is None and is_boxed(data):
+        return ObjectDetection()
     of_kind = [name.rpartition("/")[2] for name in names("loaders") if name.rpartition("/")[0] == kind]
     builtin = kind in (None, "image", "table", "text")
     if len(of_kind) != 1 or builtin:

@@ -11,7 +11,15 @@ from potstill.core.nested import OFFSETS, VALUES
 from potstill.dataset_file.validate import are_valid_offsets
 from potstill.errors import PotstillError
 from potstill.functional.packing import MOST_BITS
-from potstill.tasks import PackedTargets, Retrieval, is_ragged, join_targets, split_targets
+from potstill.tasks import (
+    CheckedTargets,
+    PackedTargets,
+    Retrieval,
+    is_ragged,
+    join_targets,
+    split_targets,
+    target_mask,
+)
 
 __all__ = ["LABELS", "SCORES", "encode_labels", "encode_scores", "encode_targets", "pop_targets"]
 
@@ -85,7 +93,15 @@ def pop_targets(decoded: dict[str, Tensor], task: Task | None) -> Tensor | None:
         or not are_valid_offsets(values, offsets, offsets.numel())
     ):
         raise PotstillError("its ragged targets must be values and the offset of each item's; get the file again")
-    return join_targets(values, offsets)
+    joined = join_targets(values, offsets)
+    if isinstance(task, CheckedTargets):
+        try:
+            if not bool(target_mask(values[:, None]).all()):
+                raise ValueError("some are not numbers")
+            task.check_targets(joined)
+        except (ValueError, IndexError) as error:
+            raise PotstillError(f"its targets are none of {task.name} ({error}); get the file again") from error
+    return joined
 
 
 def encode_scores(scores: Tensor, codec: Codec) -> Encoded:

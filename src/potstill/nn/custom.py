@@ -244,7 +244,13 @@ def _first_line(error: Exception) -> str:
 
 
 def custom_factory(
-    definition: CustomNetwork, spec: InputSpec, num_classes: int, device: torch.device, *, per_pixel: bool = False
+    definition: CustomNetwork,
+    spec: InputSpec,
+    num_classes: int,
+    device: torch.device,
+    *,
+    per_pixel: bool = False,
+    coarse: bool = False,
 ) -> CustomFactory:
     """Return the factory of a custom network after a check on four random inputs.
 
@@ -253,6 +259,7 @@ def custom_factory(
         num_classes: number of logits that it must return.
         device: device of its networks.
         per_pixel: its logits are of each pixel, (n, k, h, w).
+        coarse: with ``per_pixel``: they may also be of a coarser map, (n, k, r, s).
 
     Raises:
         PotstillError: it cannot be made, does not take such inputs, returns no logits, has shared, frozen or unused
@@ -267,7 +274,7 @@ def custom_factory(
         logits = _forward(definition, net.eval(), x)
     for hook in hooks:
         hook.remove()
-    _check_logits(definition, logits, num_classes, tuple(spec.shape[1:]) if per_pixel else ())
+    _check_logits(definition, logits, num_classes, tuple(spec.shape[1:]) if per_pixel else (), coarse=coarse)
     if not all(torch.equal(t, named_tensors(before)[name]) for name, t in named_tensors(x).items()):
         raise PotstillError(f"network {definition} writes into its inputs; let its first operation not be in place")
     draws = _check_gradients(definition, net, x)
@@ -325,12 +332,20 @@ def _check_parameters(definition: CustomNetwork, net: nn.Module, twin: nn.Module
         )
 
 
-def _check_logits(definition: CustomNetwork, logits: Any, num_classes: int, pixels: tuple[int, ...]) -> None:
+def _check_logits(
+    definition: CustomNetwork, logits: Any, num_classes: int, pixels: tuple[int, ...], *, coarse: bool
+) -> None:
     if not isinstance(logits, Tensor):
         raise PotstillError(
             f"network {definition} must give one tensor of logits, but it gives a {type(logits).__name__}"
         )
-    if pixels and logits.shape != (4, num_classes, *pixels):
+    if coarse and not (logits.ndim == 4 and logits.shape[:2] == (4, num_classes)):
+        raise PotstillError(
+            f"network {definition} must give {num_classes} logits for each place of a map, shape "
+            f"(4, {num_classes}, r, s) for four pictures, but it gives {tuple(logits.shape)}; let its last layer be a "
+            "convolution"
+        )
+    if pixels and not coarse and logits.shape != (4, num_classes, *pixels):
         raise PotstillError(
             f"network {definition} must give {num_classes} logits for each pixel, shape "
             f"{(4, num_classes, *pixels)} for four pictures, but it gives {tuple(logits.shape)}; let its last layer be "

@@ -1,4 +1,4 @@
-"""Networks with an answer for each pixel: a small U-Net and a fully convolutional ConvNet."""
+"""Networks with an answer for each place: a small U-Net, a fully convolutional ConvNet, and a centre-point detector."""
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from potstill.core import Network
 
-__all__ = ["FCN2d", "PixelHead", "UNet", "default_depth_2d"]
+__all__ = ["CenterNet", "FCN2d", "PixelHead", "UNet", "default_depth_2d"]
 
 _GROUP = 8
 """Channels that are normalised together."""
@@ -108,3 +108,48 @@ class FCN2d(Network):
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.embed(x))
         return logits
+
+
+class CenterNet(Network):
+    """Small network for centres of objects (after "Objects as Points", arXiv:1904.07850): strided convolutions and two
+    more, of which the first is dilated, at the coarse size; ``embed`` is the last map.
+
+    The paper's networks are deep ones that go down to a 32nd of the size and back up to a quarter.
+
+    Args:
+        shape: of a picture (c, h, w).
+        num_classes: outputs of each place (`potstill.tasks.ObjectDetection.outputs`).
+        depth: halvings: 2 for maps of a quarter of the picture's size.
+        width: channels of the first convolution; all others have twice as many.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], num_classes: int, *, depth: int, width: int) -> None:
+        super().__init__()
+        c, h, w = shape
+        if min(h, w) >> depth < 1:
+            raise ValueError(f"{depth} halvings of {h}×{w} leave no pixel")
+        for _ in range(depth):
+            h, w = (h + 1) // 2, (w + 1) // 2
+        halved = [
+            _convolution(c if n == 0 else width if n == 1 else 2 * width, width if n == 0 else 2 * width, stride=2)
+            for n in range(depth)
+        ]
+        last = width if depth == 1 else 2 * width
+        self.blocks = nn.Sequential(
+            *halved, _convolution(last, 2 * width, dilation=2), _convolution(2 * width, 2 * width)
+        )
+        self.classifier = PixelHead(2 * width, (h, w), (h, w), num_classes)
+
+    def embed(self, x: Tensor) -> Tensor:
+        maps: Tensor = self.blocks(x)
+        return maps.flatten(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self.embed(x))
+        return logits
+
+
+def _convolution(c_in: int, c_out: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
+    groups = max(1, c_out // _GROUP) if c_out % _GROUP == 0 else 1
+    convolution = nn.Conv2d(c_in, c_out, 3, stride, padding=dilation, dilation=dilation)
+    return nn.Sequential(convolution, nn.GroupNorm(groups, c_out), nn.ReLU(inplace=True))

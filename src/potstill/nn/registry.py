@@ -19,13 +19,13 @@ from potstill.nn.dual_encoder import DualEncoder
 from potstill.nn.efficientnet import Folded
 from potstill.nn.external_models import external_network
 from potstill.nn.init import allocate, build_network
-from potstill.nn.pixel_networks import FCN2d, UNet, default_depth_2d
+from potstill.nn.pixel_networks import CenterNet, FCN2d, UNet, default_depth_2d
 from potstill.nn.pretrained import BACKBONES, FrozenBackbone, FrozenBackboneFactory, backbone_factory, is_backbone
 from potstill.nn.resnet import ResNet
 from potstill.nn.series_networks import FCN, ConvNet1d, InceptionTime, default_depth_1d
 from potstill.nn.vit import ViT
 from potstill.rng import generator
-from potstill.tasks import PixelTask, Task, get_task
+from potstill.tasks import PixelTask, Task, get_task, is_coarse
 
 __all__ = [
     "Factory",
@@ -48,9 +48,11 @@ _NORMS = ("instance", "batch", "layer", "group", "nonorm")
 _POOLINGS = ("avg", "max", "nopool")
 _FAMILIES = ("convnet", "mlp", "linear", "lenet", "alexnet", "vgg11", "vgg13", "vgg16", "vgg19",
              "resnet18", "resnet34", "resnet50", "vit", "towers", "convnet1d", "fcn", "inceptiontime",
-             "unet", "fcn2d")  # fmt: skip
+             "unet", "fcn2d", "centernet")  # fmt: skip
 _PER_PIXEL = ("unet", "fcn2d")
 """Families whose networks have an answer for each pixel."""
+_COARSE = ("centernet", *_PER_PIXEL)
+"""Families whose networks have an answer for each place of a map, which may be coarser than the picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,9 @@ def catalogue() -> tuple[NetworkEntry, ...]:
             "fully convolutional ConvNet for masks, enlarged bilinearly, width 32; -dN, -wN",
             "after arXiv:1411.4038",
         ),
+        NetworkEntry(
+            "centernet", "centre-point detector for boxes, -dN halvings, width 16; -wN", "after arXiv:1904.07850"
+        ),
         NetworkEntry("vit-tiny", "vision transformer, 6 layers of 192; our size", "arXiv:2010.11929"),
         *(NetworkEntry(name, about.title, about.paper) for name, about in BACKBONES.items()),
         NetworkEntry("timm:NAME", "any model of timm, where it is installed", "pypi.org/project/timm"),
@@ -148,6 +153,7 @@ def factory(
     *,
     normalization: Normalization | None = None,
     per_pixel: bool = False,
+    coarse: bool = False,
 ) -> Factory | CustomFactory | FrozenBackboneFactory:
     """Return the factory of a network by name.
 
@@ -159,24 +165,18 @@ def factory(
         device: device of its networks.
         normalization: normalisation of the data, which pretrained backbones invert; ``None``: inputs are in data units.
         per_pixel: logits are (n, k, h, w), of each pixel of a picture.
+        coarse: with ``per_pixel``: they may also be of a coarser map, (n, k, r, s).
 
     Raises:
         PotstillError: the name is unknown, or the network does not take such inputs; the message names the smallest
             image size. It answers for whole pictures where ``per_pixel`` is true, or the other way round.
     """
     if isinstance(name, CustomNetwork):
-        return custom_factory(name, input, num_classes, torch.device(device), per_pixel=per_pixel)
+        return custom_factory(name, input, num_classes, torch.device(device), per_pixel=per_pixel, coarse=coarse)
     if name in registry.targets("networks"):
         outside = CustomNetwork(registry.resolve("networks", name))
-        return custom_factory(outside, input, num_classes, torch.device(device), per_pixel=per_pixel)
-    if per_pixel != (name.partition("-")[0] in _PER_PIXEL) and _is_known(name):
-        raise PotstillError(
-            f"network {name} has one answer for a whole picture, and masks need one for each pixel; take "
-            f"{' or '.join(_PER_PIXEL)}, or FILE.py:NAME with logits (n, k, h, w)"
-            if per_pixel
-            else f"network {name} has an answer for each pixel, and these data have no masks; take another, such as "
-            f"{default_network_name(input)}"
-        )
+        return custom_factory(outside, input, num_classes, torch.device(device), per_pixel=per_pixel, coarse=coarse)
+    _check_answers(name, input, per_pixel=per_pixel, coarse=coarse)
     package, _, model = name.partition(":")
     if model and package in _PACKAGES:
         external_network(package, model, input, num_classes, 0)
@@ -200,8 +200,30 @@ def factory_for(name: str | CustomNetwork, source: Source) -> Factory | CustomFa
     task = get_task(source)
     return factory(
         name, source.input, task.outputs, source.device, normalization=source.normalization,
-        per_pixel=isinstance(task, PixelTask),
+        per_pixel=isinstance(task, PixelTask), coarse=is_coarse(task),
     )  # fmt: skip
+
+
+def _check_answers(name: str, input: InputSpec, *, per_pixel: bool, coarse: bool) -> None:
+    """Check that a network answers for whole pictures or for places, as the task needs it."""
+    family, suited = name.partition("-")[0], _COARSE if coarse else _PER_PIXEL
+    if not _is_known(name) or (family in suited if per_pixel else family not in _COARSE):
+        return
+    if not per_pixel:
+        raise PotstillError(
+            f"network {name} has an answer for each {'place' if family not in _PER_PIXEL else 'pixel'}, and these data "
+            f"have no masks and no boxes; take another, such as {default_network_name(input)}"
+        )
+    if family in _COARSE:
+        raise PotstillError(
+            f"network {name} has answers of a coarser map, and masks need one for each pixel; take "
+            f"{' or '.join(suited)}"
+        )
+    what = "boxes need one for each place" if coarse else "masks need one for each pixel"
+    raise PotstillError(
+        f"network {name} has one answer for a whole picture, and {what}; take {', '.join(suited[:-1])} or "
+        f"{suited[-1]}, or FILE.py:NAME with logits (n, k, h, w)"
+    )
 
 
 def _is_known(name: str) -> bool:
@@ -309,10 +331,10 @@ def _parse(name: str, spec: InputSpec, k: int) -> tuple[str, Callable[[], Networ
     shape = (c, h, w)
     if family == "convnet":
         return _convnet(name, parts, shape, k)
-    if family in _PER_PIXEL:
-        numbers = {"d": default_depth_2d(min(h, w)), "w": 16 if family == "unet" else 32}
-        chosen = _parse_parts(name, parts, {}, numbers)
-        make = UNet if family == "unet" else FCN2d
+    if family in _COARSE:
+        depth_2d = min(2, default_depth_2d(min(h, w))) if family == "centernet" else default_depth_2d(min(h, w))
+        chosen = _parse_parts(name, parts, {}, {"d": depth_2d, "w": 32 if family == "fcn2d" else 16})
+        make = {"unet": UNet, "fcn2d": FCN2d, "centernet": CenterNet}[family]
         full = f"{family}-d{chosen['d']}-w{chosen['w']}"
         return full, lambda: make(shape, k, depth=int(chosen["d"]), width=int(chosen["w"]))
     if family == "lenet":

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 from potstill.tasks.metric import Metric
 
 if TYPE_CHECKING:
+    from potstill.tasks.average_precision import average_precision, box_overlaps
     from potstill.tasks.classification import Classification
+    from potstill.tasks.detection import ObjectDetection, count_boxes
     from potstill.tasks.forecast import Forecast
     from potstill.tasks.geometry import (
         GEOMETRIC,
         InvariantTargets,
         MovableTargets,
         Movement,
+        PartlyMovableTargets,
         invariant_operations,
         move_boxes,
         move_maps,
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
     from potstill.tasks.retrieval import Retrieval
     from potstill.tasks.segmentation import IGNORED, Segmentation
     from potstill.tasks.task import (
+        CheckedTargets,
+        CoarseMapTask,
         FittableTask,
         MultiMetricTask,
         PackedTargets,
@@ -43,14 +48,16 @@ if TYPE_CHECKING:
         Task,
         get_targets,
         get_task,
+        is_coarse,
     )
 
 __all__ = [
-    "GEOMETRIC", "IGNORED", "Classification", "FittableTask", "Forecast", "InvariantTargets", "Metric",
-    "MovableTargets", "Movement", "MultiLabel", "MultiMetricTask", "PackedTargets", "PixelTask", "RaggedTask",
-    "Recommendation", "Regression", "Retrieval", "Segmentation", "Task", "concat_targets", "get_targets", "get_task",
-    "invariant_operations", "is_ragged", "join_targets", "list_targets", "move_boxes", "move_maps", "pad_targets",
-    "split_targets", "target_mask",
+    "GEOMETRIC", "IGNORED", "CheckedTargets", "Classification", "CoarseMapTask", "FittableTask", "Forecast",
+    "InvariantTargets", "Metric", "MovableTargets", "Movement", "MultiLabel", "MultiMetricTask", "ObjectDetection",
+    "PackedTargets", "PartlyMovableTargets", "PixelTask", "RaggedTask", "Recommendation", "Regression", "Retrieval",
+    "Segmentation", "Task", "average_precision", "box_overlaps", "concat_targets", "count_boxes", "get_targets",
+    "get_task", "invariant_operations", "is_coarse", "is_ragged", "join_targets", "list_targets", "move_boxes",
+    "move_maps", "pad_targets", "split_targets", "target_mask",
 ]  # fmt: skip
 
 
@@ -58,7 +65,8 @@ def __getattr__(name: str) -> Any:
     """Import the module of a name when it is used first: pages need `Metric` without torch."""
     if name in __all__:
         modules = (
-            "classification", "forecast", "geometry", "multi_label", "ragged", "recommendation", "regression",
+            "average_precision", "classification", "detection", "forecast", "geometry", "multi_label", "ragged",
+            "recommendation", "regression",
             "retrieval", "segmentation", "task",
         )  # fmt: skip
         for module in modules:

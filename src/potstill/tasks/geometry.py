@@ -14,7 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 __all__ = [
-    "GEOMETRIC", "InvariantTargets", "MovableTargets", "Movement", "invariant_operations", "move_boxes", "move_maps",
+    "GEOMETRIC", "InvariantTargets", "MovableTargets", "Movement", "PartlyMovableTargets", "invariant_operations",
+    "move_boxes", "move_maps",
 ]  # fmt: skip
 
 GEOMETRIC = ("flip", "shift", "scale", "rotate", "crop", "shuffle")
@@ -50,6 +51,16 @@ class MovableTargets(Protocol):
 
     def move_targets(self, y: Tensor, movement: Movement, /) -> Tensor:
         """Return the targets (m, …) of the moved images, of the same shape."""
+        ...
+
+
+@runtime_checkable
+class PartlyMovableTargets(MovableTargets, Protocol):
+    """Task whose targets move with the pixels, but not under some operations."""
+
+    @property
+    def unmovable(self) -> tuple[str, ...]:
+        """Operations out of `GEOMETRIC` that the targets cannot follow."""
         ...
 
 

@@ -9,7 +9,10 @@ from torch import Tensor
 from potstill.tasks.classification import Classification
 from potstill.tasks.metric import Metric
 
-__all__ = ["FittableTask", "MultiMetricTask", "PackedTargets", "PixelTask", "Task", "get_targets", "get_task"]
+__all__ = [
+    "CheckedTargets", "CoarseMapTask", "FittableTask", "MultiMetricTask", "PackedTargets", "PixelTask", "Task",
+    "get_targets", "get_task", "is_coarse",
+]  # fmt: skip
 
 
 @runtime_checkable
@@ -92,6 +95,28 @@ class PixelTask(Protocol):
 
 
 @runtime_checkable
+class CoarseMapTask(PixelTask, Protocol):
+    """Task of pixels whose networks may also output a coarser map (n, outputs, r, s)."""
+
+    @property
+    def coarse(self) -> bool:
+        """True where maps may be coarser than pictures."""
+        ...
+
+
+@runtime_checkable
+class CheckedTargets(Protocol):
+    """Task that knows which targets are none of its own, such as boxes outside their pictures."""
+
+    def check_targets(self, y: Tensor, /) -> None:
+        """
+        Raises:
+            ValueError: ``y`` (n, …) holds targets that are none.
+        """
+        ...
+
+
+@runtime_checkable
 class PackedTargets(Protocol):
     """Task whose targets a file has in another form, of fewer bits."""
 
@@ -112,6 +137,11 @@ def get_task(source: Any) -> Task:
     """Return the source's task; classification where it has none."""
     task = getattr(source, "task", None)
     return Classification(k=len(source.classes)) if task is None else task
+
+
+def is_coarse(task: Any) -> bool:
+    """Return True where networks of a task may output maps that are coarser than the pictures."""
+    return isinstance(task, CoarseMapTask) and task.coarse
 
 
 def get_targets(source: Any) -> Tensor:
