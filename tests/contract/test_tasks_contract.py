@@ -15,11 +15,13 @@ from potstill.tasks import (
     Forecast,
     Metric,
     MultiLabel,
+    ObjectDetection,
     Regression,
     Retrieval,
     Segmentation,
     Task,
     pad_targets,
+    target_mask,
 )
 from potstill.testing import ContractError, check_task
 
@@ -30,12 +32,17 @@ PRESENT = torch.stack([torch.tensor([i % 3 > 0, i % 3 > 1]).long() for i in rang
 FAR = torch.eye(N).repeat(1, 2)
 MASKS = torch.where(torch.rand(N, 3, 4, generator=generator(0, "masks")) < 0.4, 1, 0)
 MASKS[:2, 0, 0] = 255
+BOXES = pad_targets([torch.tensor([[1.0, 1, 5, 6, 0], [8, 8, 14, 15, 1]])[: 1 + i % 2] for i in range(N)])
+SURE = torch.cat([BOXES, BOXES[..., 4:] * 0 + 1], 2).where(
+    target_mask(BOXES)[..., None], torch.finfo(torch.float32).min
+)
 CASES: dict[str, tuple[Task, Tensor, Tensor | None]] = {
     "classification": (Classification(k=4), torch.arange(N) % 4, None),
     "regression": (Regression(targets=("price", "rent")), REAL, None),
     "forecast": (Forecast(variables=("load",), window=4, horizon=2, mean=(1.0,), std=(3.0,)), REAL, None),
     "multi-label": (MultiLabel(labels=("a", "b")), SEVERAL, PRESENT),
     "retrieval": (Retrieval(width=N, k=1), torch.arange(N), FAR),
+    "detection": (ObjectDetection(labels=("cat", "dog"), size=(16, 16)), BOXES, SURE),
     "segmentation": (Segmentation(labels=("sky", "sea")), MASKS, MASKS % 255),
 }
 

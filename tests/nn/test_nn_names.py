@@ -101,7 +101,8 @@ def test_the_catalogue_names_what_can_be_made() -> None:
         if ":" in entry.name or entry.name in BACKBONES:  # those whose weights are another's: test_nn_frozen.py
             continue
         if {"*", "image"} & set(entry.kinds):
-            factory(entry.name, COLOUR, 3, per_pixel=entry.name in ("unet", "fcn2d"))
+            places = entry.name in ("unet", "fcn2d", "centernet")
+            factory(entry.name, COLOUR, 3, per_pixel=places, coarse=places)
         else:
             with pytest.raises(PotstillError, match=f"network {entry.name} takes"):
                 factory(entry.name, COLOUR, 3)

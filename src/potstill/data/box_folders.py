@@ -47,8 +47,10 @@ def is_boxed(data: object) -> bool:
         return True
     if not path.is_dir():
         return False
-    has_files = bool(_jsons(path / "annotations")) or any((path / "Annotations").glob("*.xml"))
-    return has_files or is_yolo_folder(path) or (_coco_files(path) is not None and (path / "images").is_dir())
+    if bool(_jsons(path / "annotations")) or any((path / "Annotations").glob("*.xml")) or is_yolo_folder(path):
+        return True
+    found = _coco_files(path)
+    return found is not None and ((path / "images").is_dir() or "coco" in found[0].name)
 
 
 def list_boxes(path: Path, *, skip_bad: bool = False) -> tuple[Detection, Detection | None]:

@@ -60,7 +60,7 @@ from potstill.runs.presets import changed_fields
 from potstill.runs.real_weights import parse_real_weights, weigh_real_samples
 from potstill.runs.regularizer import add_regularizer, parse_regularizer
 from potstill.runs.spec import RunLimits, RunSpec
-from potstill.tasks import Classification, PixelTask, get_task, is_ragged
+from potstill.tasks import Classification, PixelTask, get_task, is_coarse, is_ragged
 
 __all__ = ["PARTS", "ResolvedRun", "resolve_run", "run_identity"]
 
@@ -368,7 +368,8 @@ def _describe_network(
         return ()
     why = f"takes pictures, and these are {get_kind(train.input).noun}"
     if isinstance(get_task(train), PixelTask):
-        why = "has one answer for a whole picture, and masks need one for each pixel"
+        what = "boxes need one for each place" if is_coarse(get_task(train)) else "masks need one for each pixel"
+        why = f"has one answer for a whole picture, and {what}"
     return (f"network {after}: {before}, which {name} has by default, {why}",)
 
 

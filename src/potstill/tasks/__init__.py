@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from potstill.tasks.metric import Metric
 
 if TYPE_CHECKING:
-    from potstill.tasks.average_precision import average_precision, box_overlaps
+    from potstill.tasks.box_precision import average_precision, box_overlaps
     from potstill.tasks.classification import Classification
     from potstill.tasks.detection import ObjectDetection, count_boxes
     from potstill.tasks.forecast import Forecast
@@ -65,7 +65,7 @@ def __getattr__(name: str) -> Any:
     """Import the module of a name when it is used first: pages need `Metric` without torch."""
     if name in __all__:
         modules = (
-            "average_precision", "classification", "detection", "forecast", "geometry", "multi_label", "ragged",
+            "box_precision", "classification", "detection", "forecast", "geometry", "multi_label", "ragged",
             "recommendation", "regression",
             "retrieval", "segmentation", "task",
         )  # fmt: skip

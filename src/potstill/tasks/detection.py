@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from potstill.tasks.average_precision import average_precision
+from potstill.tasks.box_precision import average_precision
 from potstill.tasks.geometry import Movement, move_boxes
 from potstill.tasks.metric import Metric
 from potstill.tasks.ragged import target_mask

@@ -28,7 +28,12 @@ __all__ = ["check_augmentation", "check_network", "check_parametrization", "rows
 
 
 def check_network(
-    make: NetworkFactory, shape: tuple[int, ...] | InputSpec, num_classes: int, *, per_pixel: bool = False
+    make: NetworkFactory,
+    shape: tuple[int, ...] | InputSpec,
+    num_classes: int,
+    *,
+    per_pixel: bool = False,
+    coarse: bool = False,
 ) -> None:
     """Check a network factory: equal seeds give equal networks, which embed, classify and differentiate twice.
 
@@ -37,6 +42,7 @@ def check_network(
         shape: shape of one input, or its `InputSpec`, which inputs of several tensors by name need.
         num_classes: k, the width of the logits.
         per_pixel: logits are of each pixel of a picture, (n, k, h, w).
+        coarse: with ``per_pixel``: of a map that may be coarser, (n, k, r, s).
 
     Raises:
         ContractError: a promise is broken.
@@ -54,7 +60,8 @@ def check_network(
     a.eval()
     logits, features = a(x), a.embed(x)
     wanted = (3, num_classes, *(spec.shape[1:] if per_pixel else ()))
-    require(tuple(logits.shape) == wanted, f"logits must be {wanted}, not {tuple(logits.shape)}")
+    fits = logits.ndim == 4 and logits.shape[:2] == wanted[:2] if coarse else tuple(logits.shape) == wanted
+    require(fits, f"logits must be {wanted}, not {tuple(logits.shape)}")
     require(features.ndim == 2, f"embed must return flattened features, not {tuple(features.shape)}")
     grads = torch.autograd.grad(logits.logsumexp(1).sum(), tuple(a.parameters()), create_graph=True)
     total = torch.stack([g.square().sum() for g in grads]).sum()
