@@ -334,7 +334,7 @@ def _parse(name: str, spec: InputSpec, k: int) -> tuple[str, Callable[[], Networ
     if family in _COARSE:
         depth_2d = min(2, default_depth_2d(min(h, w))) if family == "centernet" else default_depth_2d(min(h, w))
         chosen = _parse_parts(name, parts, {}, {"d": depth_2d, "w": 32 if family == "fcn2d" else 16})
-        make = {"unet": UNet, "fcn2d": FCN2d, "centernet": CenterNet}[family]
+        make = UNet if family == "unet" else FCN2d if family == "fcn2d" else CenterNet
         full = f"{family}-d{chosen['d']}-w{chosen['w']}"
         return full, lambda: make(shape, k, depth=int(chosen["d"]), width=int(chosen["w"]))
     if family == "lenet":
