@@ -67,12 +67,12 @@ def list_boxes(path: Path, *, skip_bad: bool = False) -> tuple[Detection, Detect
         raise PotstillError(f"{path}: no such file or folder; give COCO's .json, or a folder of COCO, VOC or YOLO")
     if not path.is_dir():
         return load_detection(path), None
+    if is_yolo_folder(path) and not _jsons(path / "annotations"):
+        return list_yolo(path, skip_bad=skip_bad)
     if (found := _coco_files(path)) is not None:
         train, test = (None if file is None else load_detection(file) for file in found)
         assert train is not None
         return train, None if test is None else _numbered_as(test, train.classes)
-    if is_yolo_folder(path):
-        return list_yolo(path, skip_bad=skip_bad)
     if len(_jsons(path)) + len(_jsons(path / "annotations")) > 1:
         raise PotstillError(f"{path}: there are several .json files, none named train; give the path of one of them")
     return _voc_parts(load_detection(path), path)

@@ -19,6 +19,7 @@ from potstill.dataset_file.dataset import Distilled
 from potstill.dataset_file.files import write_atomic
 from potstill.dataset_file.folders import write_folder
 from potstill.errors import PotstillError, unknown_name
+from potstill.exporters.boxes import write_coco, write_yolo
 from potstill.exporters.images import encode_png, has_viewable_images, require_images, to_uint8, write_png
 from potstill.exporters.integers import HEADER_MARK, write_header, write_integer_arrays
 from potstill.exporters.rating_rows import rating_columns
@@ -30,7 +31,9 @@ from potstill.tasks import list_targets, split_targets, target_mask
 
 __all__ = ["EXPORT_FORMATS", "LABEL_COLUMNS", "ExportFormat", "export", "to_arrow"]
 
-ExportFormat = Literal["png", "npz", "parquet", "csv", "jsonl", "webdataset", "wav", "c-header", "npz-integers"]
+ExportFormat = Literal[
+    "png", "coco", "yolo", "npz", "parquet", "csv", "jsonl", "webdataset", "wav", "c-header", "npz-integers"
+]  # fmt: skip
 EXPORT_FORMATS: tuple[str, ...] = get_args(ExportFormat)
 SHARD_SAMPLES, SHARD_BYTES = 10_000, 256 * 2**20
 """Maximum samples of a tar file, and about its maximum bytes."""
@@ -58,6 +61,8 @@ def export(
       (float32), ``.cls``, ``.soft.json`` where labels are rows, ``.weight.json`` where samples have one, and for
       pictures ``.png``.
     - ``wav``: of sounds, a folder ``CLASS/0000.wav`` with ``labels.json``: what is heard is made of the spectrograms.
+    - ``coco``: of pictures with boxes, a folder of PNG files with ``annotations.json``.
+    - ``yolo``: of pictures with boxes, a folder of PNG files, a text file of boxes for each, and ``data.yaml``.
     - ``c-header``: a C99 header with inputs as integers of ``bits`` and their scales, labels as class numbers or rows
       of 8 bits, and class names, to train on without Python (`potstill.uses.edge` has a trainer in C).
     - ``npz-integers``: NumPy arrays of the same integers.
@@ -84,8 +89,8 @@ def export(
     if bits is not None and to not in as_integers:
         raise PotstillError(f"bits are of {' and '.join(as_integers)}, but this export is to {to}; leave them out")
     writers: dict[str, Callable[[Distilled, Path], object]] = {
-        "png": write_png, "npz": _npz, "parquet": _parquet, "csv": _csv, "jsonl": write_json_lines,
-        "webdataset": _webdataset, "wav": write_wav,
+        "png": write_png, "coco": write_coco, "yolo": write_yolo, "npz": _npz, "parquet": _parquet,
+        "csv": _csv, "jsonl": write_json_lines, "webdataset": _webdataset, "wav": write_wav,
         **{name: partial(write, bits=bits or 8) for name, write in as_integers.items()},
     }  # fmt: skip
     if to not in writers:

@@ -18,7 +18,7 @@ from potstill.dataset_file.folders import write_folder
 from potstill.errors import PotstillError
 from potstill.exporters.masks import write_masks
 from potstill.kinds import get_kind
-from potstill.tasks import Segmentation
+from potstill.tasks import ObjectDetection, Segmentation
 
 __all__ = [
     "class_folder_names",
@@ -156,6 +156,10 @@ def write_png(distilled: Distilled, path: Path) -> None:
     if isinstance(distilled.task, Segmentation):
         write_masks(distilled, distilled.task, path, pictures, encode_png)
         return
+    if isinstance(distilled.task, ObjectDetection):
+        raise PotstillError(
+            'these pictures have boxes, which a folder of pictures does not hold; take `to="coco"` or `to="yolo"`'
+        )
     folders = class_folder_names(row_names(distilled))
 
     def fill(folder: Path) -> None:

@@ -119,7 +119,8 @@ def _unclassed(arrays: Mapping[str, Any], card: Mapping[str, Any]) -> Gallery | 
         return None
     task = card["task"] if isinstance(card.get("task"), Mapping) else {}
     masked = task.get("name") == "segmentation" and targets.shape[1:] == inputs.shape[2:]
-    called = task.get("labels" if masked else "targets", ())
+    boxed = task.get("name") == "detection" and inputs.ndim == 4 and targets.ndim == 3
+    called = task.get("labels" if masked or boxed else "targets", ())
     real = np.issubdtype(targets.dtype, np.floating) and bool((targets > np.finfo(np.float32).min).all())  # no padding
     return Gallery(
         inputs=inputs[:_MOST_ITEMS].astype(np.float32),
@@ -128,8 +129,9 @@ def _unclassed(arrays: Mapping[str, Any], card: Mapping[str, Any]) -> Gallery | 
         counts=(len(inputs),),
         columns=tuple(map(str, arrays.get("columns", ()))),
         real="index" in arrays,
-        targets=targets[:_MOST_ITEMS] if real else None,
+        targets=targets[:_MOST_ITEMS] if real and not boxed else None,
         masks=targets[:_MOST_ITEMS] if masked else None,
+        boxes=targets[:_MOST_ITEMS] if boxed else None,
         target_names=tuple(map(str, called)) if isinstance(called, list | tuple) else (),
         kind=str(about.get("kind", "")) if isinstance(about := card.get("input"), Mapping) else "",
         titles=tuple(map(str, titles)) if isinstance(titles := task.get("titles"), list | tuple) else (),

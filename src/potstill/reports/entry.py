@@ -44,6 +44,8 @@ class Gallery:
     scores: tuple[float, float] | None = None
     masks: Num[np.ndarray, "n h w"] | None = None
     """Class of each pixel of each picture; ``target_names`` are the classes'."""
+    boxes: Float[np.ndarray, "n most 5"] | None = None
+    """Boxes of each picture, padded: left, top, right, bottom and class; ``target_names`` are the classes'."""
     series: Float[np.ndarray, "count length v"] | None = None
     """Points of which the windows are parts."""
     kind: str = ""

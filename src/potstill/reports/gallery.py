@@ -6,6 +6,7 @@ import numpy as np
 
 from potstill._util.html import Html, join_html, tag
 from potstill._util.notebook_repr import inline_image
+from potstill.reports.boxes import boxed_pictures
 from potstill.reports.drawings import draw_window, labelled, parallel_axes, scroll_box
 from potstill.reports.entry import Gallery
 from potstill.reports.masks import masked_pictures
@@ -300,6 +301,8 @@ def items(g: Gallery, of: str = "") -> list[Html]:
     most, total = min(_MOST_ITEMS, len(g.inputs)), sum(g.sizes)
     if g.masks is not None:
         shown, noun = masked_pictures(g, most), "pictures, each beside its mask"
+    elif g.boxes is not None:
+        shown, noun = boxed_pictures(g, most), "pictures with their boxes"
     elif g.inputs.ndim == 2 and g.kind == _USERS:
         shown, noun = _users(g, most, of), "users"
     elif g.inputs.ndim == 4:

@@ -26,9 +26,10 @@ class Export(ForceOption, DataCommand):
     """Write a distilled set in a form that other programs read.
 
     hf is a folder that Hugging Face's datasets.load_dataset reads, with a dataset card and a program that trains on it.
-    wav is sounds to listen to. Of a selection also: files, the selected images or sounds of a folder; hf with --data,
-    the selected rows as they are there; and indices, the set without its inputs, which `potstill materialize` puts
-    together again. c-header and npz-integers are for devices without Python: inputs of 8 or 4 bits.
+    coco and yolo are pictures with boxes, wav is sounds to listen to. Of a selection also: files, the selected images
+    or sounds of a folder; hf with --data, the selected rows as they are there; and indices, the set without its inputs,
+    which `potstill materialize` puts together again. c-header and npz-integers are for devices without Python: inputs
+    of 8 or 4 bits.
     """
 
     file: SetArgument
@@ -36,6 +37,8 @@ class Export(ForceOption, DataCommand):
     to: Annotated[
         Literal[
             "png",
+            "coco",
+            "yolo",
             "npz",
             "parquet",
             "csv",
@@ -48,11 +51,11 @@ class Export(ForceOption, DataCommand):
             "c-header",
             "npz-integers",
         ],
-        arg(metavar="png|npz|parquet|csv|jsonl|webdataset|wav|files|hf|indices|c-header|npz-integers"),
+        arg(metavar="png|coco|yolo|npz|parquet|csv|jsonl|webdataset|wav|files|hf|indices|c-header|npz-integers"),
     ]
     """The form."""
     out: Annotated[Path, arg(metavar="PATH")]
-    """The folder (png, webdataset, wav, files, hf) or file (the others) to write."""
+    """The folder (png, coco, yolo, webdataset, wav, files, hf) or file (the others) to write."""
     data: Annotated[str | None, optional("DATA")] = None
     """For files, and for hf of a selection's original rows: the real data that it was made of."""
     link: Annotated[Literal["copy", "hard", "symbolic"], arg(metavar="copy|hard|symbolic")] = "copy"
