@@ -163,9 +163,9 @@ def test_a_picture_that_its_orientation_turns_is_refused(tmp_path: Path) -> None
     ("line", "message"),
     [
         ("2 0.5 0.5 0.1 0.1", "line 1 is of class 2, but there are 2 class names, for 0 … 1"),
-        ("0 0.5 0.5 0.1", "line 1 is no box"),
-        ("cat 0.5 0.5 0.1 0.1", "line 1 is no box"),
-        ("0 0.5 nan 0.1 0.1", "line 1 is no box"),
+        ("0 0.5 0.5 0.1", "line 1 does not hold a box"),
+        ("cat 0.5 0.5 0.1 0.1", "line 1 does not hold a box"),
+        ("0 0.5 nan 0.1 0.1", "line 1 does not hold a box"),
         ("0 1.5 0.5 0.1 0.1", "lies outside its picture"),
     ],
 )

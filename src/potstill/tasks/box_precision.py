@@ -51,11 +51,11 @@ def average_precision(
     rows, boxes = answers.double().cpu().numpy(), y.double().cpu().numpy()
     totals = np.bincount(boxes[present][:, 4].astype(np.int64), minlength=k)
     classes, scores, hits = [], [], []
-    for found, real in zip(rows, (some[mask] for some, mask in zip(boxes, present, strict=True)), strict=True):
-        found = _ranked(found[found[:, 5] > 0])
-        classes.append(found[:, 4].astype(np.int64))
-        scores.append(found[:, 5])
-        hits.append(_matches(found, real, least))
+    for some, padded, mask in zip(rows, boxes, present, strict=True):
+        ranked = _ranked(some[some[:, 5] > 0])
+        classes.append(ranked[:, 4].astype(np.int64))
+        scores.append(ranked[:, 5])
+        hits.append(_matches(ranked, padded[mask], least))
     label, score, hit = np.concatenate(classes), np.concatenate(scores), np.concatenate(hits, 1)
     each = np.full((len(least), k), np.nan)
     for c in np.flatnonzero(totals):
@@ -65,24 +65,24 @@ def average_precision(
     return torch.from_numpy(each)
 
 
-def _ranked(found: _Array) -> _Array:
+def _ranked(answers: _Array) -> _Array:
     """Return a picture's answers with the highest score first, at most `_MOST` of each class."""
-    found = found[np.argsort(-found[:, 5], kind="stable")]
-    if len(found) <= _MOST:
-        return found
-    rank = np.zeros(len(found), np.int64)
-    for c in np.unique(found[:, 4]):
-        of_class = found[:, 4] == c
+    ranked = answers[np.argsort(-answers[:, 5], kind="stable")]
+    if len(ranked) <= _MOST:
+        return ranked
+    rank = np.zeros(len(ranked), np.int64)
+    for c in np.unique(ranked[:, 4]):
+        of_class = ranked[:, 4] == c
         rank[of_class] = np.arange(int(of_class.sum()))
-    return found[rank < _MOST]
+    return ranked[rank < _MOST]
 
 
-def _matches(found: _Array, real: _Array, least: _Array) -> npt.NDArray[np.bool_]:
+def _matches(answers: _Array, real: _Array, least: _Array) -> npt.NDArray[np.bool_]:
     """Return the answers that match a box (t, answers), at each least overlap."""
-    hit = np.zeros((len(least), len(found)), np.bool_)
-    if not len(found) or not len(real):
+    hit = np.zeros((len(least), len(answers)), np.bool_)
+    if not len(answers) or not len(real):
         return hit
-    shared = np.where(found[:, None, 4] == real[None, :, 4], _overlaps(found[:, :4], real[:, :4]), -1.0)
+    shared = np.where(answers[:, None, 4] == real[None, :, 4], _overlaps(answers[:, :4], real[:, :4]), -1.0)
     free, at = np.ones((len(least), len(real)), np.bool_), np.arange(len(least))
     for i in np.flatnonzero(shared.max(1) >= least.min()):
         open_to = np.where(free & (shared[i] >= least[:, None]), shared[i], -1.0)
