@@ -110,8 +110,8 @@ def _rows(path: Path, classes: tuple[str, ...]) -> list[list[float]]:
         is_outline = len(values) >= 6 and len(values) % 2 == 0
         if (len(values) != 4 and not is_outline) or not all(map(math.isfinite, values)):
             raise PotstillError(
-                f"{path}: line {number} does not hold a box; write the number of its class, and centre x, centre y, width and "
-                "height as shares of the picture"
+                f"{path}: line {number} does not hold a box; write the number of its class, and centre x, centre y, "
+                "width and height as shares of the picture"
             )
         if not 0 <= label < len(classes):
             raise PotstillError(

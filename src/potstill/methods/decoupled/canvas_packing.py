@@ -26,7 +26,6 @@ from torch.func import functional_call
 
 from potstill.augment.siamese import Siamese
 from potstill.core import Method, MethodInfo, Metrics, Presets, Problem, Synthetic, UnitFloat
-from potstill.data.iterate import shuffle_indices
 from potstill.errors import PotstillError
 from potstill.functional.paste_objects import Canvas, CutObject, cut_object, place_object
 from potstill.labels.teacher import SGD, Teacher, fresh_teacher, train_epoch
@@ -124,7 +123,7 @@ class CanvasPacking(Method[PackingState]):
         rng = generator(state.seed, "epoch", state.steps)
         lr = self.observer_lr * (1 + math.cos(math.pi * state.steps / self.observer_epochs)) / 2
         return train_epoch(
-            problem.network(0), state.observer, problem.train, shuffle_indices(len(problem.train), rng), rng,
+            problem.network(0), state.observer, problem.train, torch.randperm(len(problem.train), generator=rng), rng,
             SGD(batch=self.observer_batch, lr=lr), augment=Siamese(strategy=()),
         )  # fmt: skip
 
@@ -140,12 +139,18 @@ class CanvasPacking(Method[PackingState]):
                 canvas = place_object(canvas, boxes.draw(self.context, rng), self.overlap, rng)
             sure = self._confidence(canvas, self._answers(problem, state, canvas))
             canvas = canvas.keep(sure[len(fixed) :] >= self.confidence)
-        answers = self._answers(problem, state, canvas)
-        new = answers[(answers[:, 5] >= self.relabel) & (answers[:, 5] < 1 if self.relabel < 1 else answers[:, 5] > 1)]
-        if len(canvas.rows) and len(new):
-            new = new[box_overlaps(new[:, :4], canvas.rows[:, :4]).amax(1) < 0.5]
-        has_area = (new[:, 2] > new[:, 0]) & (new[:, 3] > new[:, 1])
-        return canvas, new[has_area, :5]
+        return canvas, self._further(canvas, self._answers(problem, state, canvas))
+
+    def _further(self, canvas: Canvas, answers: Tensor) -> Tensor:
+        """Return the observer's boxes of which it is sure, and which no other box covers by half."""
+        rows = canvas.rows
+        for answer in answers:
+            left, top, right, bottom = answer[:4].tolist()
+            if self.relabel == 1 or float(answer[5]) < self.relabel or left >= right or top >= bottom:
+                continue
+            if not len(rows) or float(box_overlaps(answer[None, :4], rows[:, :4]).max()) < 0.5:
+                rows = torch.cat([rows, answer[None, :5]])
+        return rows[len(canvas.rows) :]
 
     def _answers(self, problem: Problem, state: PackingState, canvas: Canvas) -> Tensor:
         x = problem.train.normalization.apply(canvas.painted()[None].to(state.x.device))
