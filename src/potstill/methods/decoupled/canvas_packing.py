@@ -66,7 +66,7 @@ class CanvasPacking(Method[PackingState]):
     """The observer's architecture (published: Faster R-CNN)."""
     observer_epochs: int = 100
     """Passes over the real data that train the observer."""
-    observer_lr: float = 0.05
+    observer_lr: float = 0.02
     """Its learning rate, which falls along half a cosine; SGD with momentum 0.9."""
     observer_batch: int = 32
     """Pictures of its steps."""
