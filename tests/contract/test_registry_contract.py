@@ -36,7 +36,7 @@ from potstill.testing import (
     toy_source,
     uneven_source,
 )
-from potstill.testing.toy import masks_source, pairs_source, windows_source
+from potstill.testing.toy import boxes_source, masks_source, pairs_source, windows_source
 
 SMALL = {
     "pretrained_networks": 2,
@@ -81,6 +81,8 @@ SMALL = {
     "autoencoder_epochs": 1,
     "sampling_steps": 4,
     "student_steps": 3,
+    "observer_epochs": 2,
+    "objects": 4,
 }
 """Settings that shorten a method where it has them; the promise itself does not depend on them."""
 
@@ -92,9 +94,9 @@ def small(name: str, **changes: object):
 
 OF_USERS = {"distill-cf", "most-active"}
 """Methods of users with lists of items: tests/api/test_rating_sets.py."""
-OF_MASKS, OF_PAIRS = (
+OF_MASKS, OF_PAIRS, OF_BOXES = (
     tuple(n for n in registry.names("methods") if registry.resolve("methods", n).info.tasks == (task,))
-    for task in ("segmentation", "retrieval")
+    for task in ("segmentation", "retrieval", "detection")
 )
 
 
@@ -118,6 +120,11 @@ def test_a_method_of_masks_keeps_the_contract(name: str) -> None:
 @pytest.mark.parametrize("name", OF_PAIRS)
 def test_a_method_of_pairs_keeps_the_contract(name: str, vectors: bool) -> None:
     check_method(small(name), source=pairs_source(vectors=vectors), steps=2)
+
+
+@pytest.mark.parametrize("name", OF_BOXES)
+def test_a_method_of_boxes_keeps_the_contract(name: str) -> None:
+    check_method(small(name), steps=5, source=boxes_source())
 
 
 @pytest.mark.parametrize("name", registry.names("methods", outside=False))
@@ -196,7 +203,10 @@ def test_a_method_that_is_a_value_gives_way_as_its_name_does_unless_it_says_anot
         potstill.distill(table, small("idc", parametrization="tiles:factor=3"), ipc=2, steps=1, progress=None)
 
 
-@pytest.mark.parametrize("name", [n for n in registry.names("methods") if n not in OF_USERS | {*OF_MASKS, *OF_PAIRS}])
+OF_NO_CLASSES = {*OF_USERS, *OF_MASKS, *OF_PAIRS, *OF_BOXES}
+
+
+@pytest.mark.parametrize("name", [n for n in registry.names("methods") if n not in OF_NO_CLASSES])
 def test_method_keeps_the_contract_on_very_unequal_classes_of_colour_pictures_that_are_not_square(name: str) -> None:
     source = uneven_source()
     sizes = torch.bincount(source.labels).tolist()

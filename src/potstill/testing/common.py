@@ -18,8 +18,8 @@ from potstill.dataset_file import pack_state
 from potstill.kinds import get_kind
 from potstill.nn import factory
 from potstill.parametrize.named_inputs import parse_parametrization
-from potstill.tasks import get_task
-from potstill.testing.toy import masks_source, pairs_source, toy_source
+from potstill.tasks import get_task, is_coarse
+from potstill.testing.toy import boxes_source, masks_source, pairs_source, toy_source
 
 __all__ = [
     "ContractError",
@@ -51,7 +51,7 @@ def toy_problem(
     source: Source | None = None,
 ) -> Problem:
     """Return a problem that any method solves in moments: four classes of twelve 8×8 images, rows of a table, or images
-    with masks or pairs of an image and a text for a method of segmentation or of retrieval alone.
+    with masks, boxes or pairs of an image and a text for a method of segmentation, detection or retrieval alone.
 
     The network is ``convnet-d1-w8``, with BatchNorm where the method's own network has it.
 
@@ -65,18 +65,28 @@ def toy_problem(
     if source is None:
         tasks = ("*",) if method is None else method.info.tasks
         sources: Mapping[tuple[str, ...], Callable[[], Source]] = {
-            ("segmentation",): masks_source, ("retrieval",): partial(pairs_source, vectors=True),
+            ("segmentation",): masks_source, ("detection",): boxes_source,
+            ("retrieval",): partial(pairs_source, vectors=True),
         }  # fmt: skip
         source = sources.get(tasks, partial(toy_source, kind))()
     picture, given = get_kind(source.input).augmentable, source.input
     norm = "-batch" if "batch" in str(getattr(method, "network", "")).split("-") else ""
-    name = (network or f"convnet-d1-w8{norm}") if picture else {"pair": "towers-w4"}.get(given.kind, "mlp")
+    task = get_task(source)
+    default = "centernet-d1-w8" if is_coarse(task) else f"convnet-d1-w8{norm}"
+    name = (network or default) if picture else {"pair": "towers-w4"}.get(given.kind, "mlp")
     augment = getattr(method, "augment", "none") if picture else "none"
     decoder = parse_parametrization(getattr(method, "parametrization", "pixels") if picture else "pixels", given)
     problem = Problem(
         train=source,
         counts=(ipc,) * max(1, len(source.classes)),
-        network=factory(name, given, get_task(source).outputs, normalization=source.normalization),
+        network=factory(
+            name,
+            given,
+            task.outputs,
+            normalization=source.normalization,
+            per_pixel=is_coarse(task),
+            coarse=is_coarse(task),
+        ),
         augment=named_augmentation(augment, source),
         parametrization=decoder,
     )

@@ -18,6 +18,7 @@ from potstill.dataset_file import pack_state, unpack_state
 from potstill.rng import generator
 from potstill.runs.loop import find_non_finite
 from potstill.runs.resolve import PARTS
+from potstill.tasks import PixelTask
 from potstill.testing.common import no_side_effects, require, same_bits, state_bits, toy_problem
 
 __all__ = ["check_method", "shards_violation"]
@@ -189,7 +190,8 @@ def _check_result(method: Method[Any], problem: Problem, result: Any) -> None:
         if not problem.train.classes:
             require(many == sum(problem.sizes), f"the budget is {sum(problem.sizes)} items, not {many}")
             given = result.labels.to("cpu")
-            problem.task.loss(torch.zeros(many, problem.task.outputs), given)  # targets that the task takes
+            places = given.shape[1:] if isinstance(problem.task, PixelTask) else ()
+            problem.task.loss(torch.zeros(many, problem.task.outputs, *places), given)  # targets that the task takes
             return
         soft = result.labels.is_floating_point()
         labels, rows = (result.labels.argmax(1), result.labels) if soft else (result.labels, None)

@@ -9,9 +9,11 @@ from potstill.data import TensorSource
 from potstill.data.in_memory import fit_normalization
 from potstill.data.text_encoder import Latent
 from potstill.rng import generator
-from potstill.tasks import Forecast, Regression, Retrieval, Segmentation
+from potstill.tasks import Forecast, ObjectDetection, Regression, Retrieval, Segmentation, pad_targets
 
-__all__ = ["masks_source", "mixed_source", "pairs_source", "toy_source", "uneven_source", "windows_source"]
+__all__ = [
+    "boxes_source", "masks_source", "mixed_source", "pairs_source", "toy_source", "uneven_source", "windows_source",
+]  # fmt: skip
 
 
 def toy_source(kind: str = "image", *, per_class: int = 12, classes: int = 4, side: int = 8) -> Source:
@@ -60,6 +62,28 @@ def masks_source(n: int = 48, *, side: int = 8) -> Source:
         name="toy-masks", input=InputSpec(kind="image", shape=(1, side, side)), classes=(), inputs=inputs,
         normalization=fit_normalization(inputs), labels=torch.zeros(n, dtype=torch.int64), targets=masks,
         task=Segmentation(labels=("ground", "bright", "dark")),
+    )  # fmt: skip
+
+
+def boxes_source(n: int = 48, *, side: int = 16) -> Source:
+    """Return grey images with a bright rectangle, of which every other has a dark one too, and their boxes."""
+    rng = generator(11, "toy", "boxes")
+    pictures = torch.rand(n, 1, side, side, generator=rng) * 60 + 90
+    rows = []
+    for i in range(n):
+        boxes = []
+        for c in range(1 + i % 2):
+            w, h = (int(v) for v in torch.randint(4, 7, (2,), generator=rng))
+            left = int(torch.randint(side // 2 - 6, (), generator=rng)) + c * side // 2
+            top = int(torch.randint(side - h, (), generator=rng))
+            pictures[i, :, top : top + h, left : left + w] += 90 - 180 * c
+            boxes.append([left, top, left + w, top + h, c])
+        rows.append(torch.tensor(boxes, dtype=torch.float32))
+    inputs = pictures.clamp(0, 255).round().to(torch.uint8)
+    return TensorSource(
+        name="toy-boxes", input=InputSpec(kind="image", shape=(1, side, side)), classes=(), inputs=inputs,
+        normalization=fit_normalization(inputs), labels=torch.zeros(n, dtype=torch.int64), targets=pad_targets(rows),
+        task=ObjectDetection(labels=("bright", "dark"), size=(side, side)),
     )  # fmt: skip
 
 

@@ -26,7 +26,6 @@ from torch.func import functional_call
 
 from potstill.augment.siamese import Siamese
 from potstill.core import Method, MethodInfo, Metrics, Presets, Problem, Synthetic, UnitFloat
-from potstill.errors import PotstillError
 from potstill.functional.paste_objects import Canvas, CutObject, cut_object, place_object
 from potstill.labels.teacher import SGD, Teacher, fresh_teacher, train_epoch
 from potstill.methods.engine import initial_samples, require_tensor
@@ -89,8 +88,7 @@ class CanvasPacking(Method[PackingState]):
 
     def init(self, problem: Problem, rng: Generator) -> PackingState:
         x, y = initial_samples(problem, "real", rng, "data")
-        if y is None:
-            raise PotstillError("canvas-packing starts from real pictures; leave `initial=` out")
+        assert y is not None
         seed, width = draw_seed(rng), y.shape[1] + self.objects * self.rounds + 100
         wide = torch.full((len(y), width, 5), torch.finfo(torch.float32).min)
         wide[:, : y.shape[1]] = y.cpu()
