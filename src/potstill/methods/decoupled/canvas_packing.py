@@ -75,8 +75,8 @@ class CanvasPacking(Method[PackingState]):
     """Objects that are tried on a canvas in each round."""
     rounds: int = 2
     """Rounds of pasting and screening."""
-    overlap: UnitFloat = 0.6
-    """Most that two boxes may share, as a part of the smaller one (scripts, --overlap-threshold)."""
+    overlap: UnitFloat = 0.1
+    """Most that two boxes may share, as a part of the smaller one. Ours: scripts, --overlap-threshold, have 0.6."""
     confidence: UnitFloat = 0.2
     """γ: objects of less are taken off (scripts, --conf-threshold)."""
     context: UnitFloat = 0.02
