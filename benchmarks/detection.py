@@ -51,7 +51,7 @@ from potstill.rng import generator
 from potstill.tasks import ObjectDetection, get_targets, list_targets, target_mask
 
 TRAIN, TEST, BYTES, CANVASES = 600, 200, 45_000, 120
-NETWORKS = {"centernet": 2, "fcn2d-d2-w16": 1}
+NETWORKS = {"centernet": 2}
 """Students of each network."""
 STEPS, ALL_STEPS, BATCH, RATE = 300, 900, 16, 5e-3
 PACKING: dict[str, Any] = {"observer_epochs": 20}
