@@ -25,7 +25,7 @@ from torch import Generator, Tensor
 from torch.func import functional_call
 
 from potstill.augment.siamese import Siamese
-from potstill.core import Method, MethodInfo, Metrics, Presets, Problem, Synthetic, UnitFloat
+from potstill.core import Method, MethodInfo, Metrics, Presets, Problem, StepCost, Synthetic, UnitFloat
 from potstill.functional.paste_objects import Canvas, CutObject, cut_object, place_object
 from potstill.labels.teacher import SGD, Teacher, fresh_teacher, train_epoch
 from potstill.methods.engine import initial_samples, require_tensor
@@ -117,13 +117,28 @@ class CanvasPacking(Method[PackingState]):
     def num_steps(self, problem: Problem) -> int:
         return self.observer_epochs + sum(problem.sizes)
 
+    def step_costs(self, problem: Problem, state: PackingState) -> tuple[StepCost, ...]:
+        size, epochs = min(self.observer_batch, len(problem.train)), self.observer_epochs
+
+        def train() -> object:
+            return self._epoch(problem, state.observer, torch.arange(size), self.observer_lr, generator(0, "plan"))
+
+        every = max(1, round(self.num_steps(problem) / epochs))
+        return (
+            StepCost(
+                what="training of the observer", samples=len(problem.train), size=size, real=True, every=every,
+                ready=lambda _: train,
+            ),
+        )  # fmt: skip
+
     def _trained(self, problem: Problem, state: PackingState) -> Teacher:
         rng = generator(state.seed, "epoch", state.steps)
         lr = self.observer_lr * (1 + math.cos(math.pi * state.steps / self.observer_epochs)) / 2
-        return train_epoch(
-            problem.network(0), state.observer, problem.train, torch.randperm(len(problem.train), generator=rng), rng,
-            SGD(batch=self.observer_batch, lr=lr), augment=Siamese(strategy=()),
-        )  # fmt: skip
+        return self._epoch(problem, state.observer, torch.randperm(len(problem.train), generator=rng), lr, rng)
+
+    def _epoch(self, problem: Problem, observer: Teacher, order: Tensor, lr: float, rng: Generator) -> Teacher:
+        sgd, none = SGD(batch=self.observer_batch, lr=lr), Siamese(strategy=())
+        return train_epoch(problem.network(0), observer, problem.train, order, rng, sgd, augment=none)
 
     def _packed(self, problem: Problem, state: PackingState, n: int, rng: Generator) -> tuple[Canvas, Tensor]:
         """Return the canvas of picture ``n``, and boxes that the observer adds."""
