@@ -1,5 +1,6 @@
 """Folders and files of detection data: which hold boxes, in which format, and which parts they have."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -42,11 +43,10 @@ def is_boxed(data: object) -> bool:
     ``Annotations/``, and YOLO's with ``images/`` and ``labels/``."""
     if not isinstance(data, str | Path):
         return False
-    path = Path(data).expanduser()
-    if path.suffix.lower() == ".json" and not path.is_dir():
-        return True
-    if not path.is_dir():
-        return False
+    text = os.path.expanduser(str(data))  # unlike a Path's methods, these raise for no text
+    if not os.path.isdir(text):
+        return text.lower().endswith(".json")
+    path = Path(text)
     if bool(_jsons(path / "annotations")) or any((path / "Annotations").glob("*.xml")) or is_yolo_folder(path):
         return True
     found = _coco_files(path)

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from potstill._util.safe_yaml import read_yaml
 from potstill.data.detection import BoxedImage, Detection
 from potstill.data.pictures import SUFFIXES, BadPictureError, read_header
 from potstill.errors import PotstillError
@@ -135,6 +134,8 @@ def _class_names(root: Path) -> tuple[str, ...]:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         names: Any = [line.strip() for line in lines if line.strip()]
     else:
+        from potstill._util.safe_yaml import read_yaml  # yaml is not needed for other data
+
         content = read_yaml(path, "the class names", "write names: [NAME, …] into it")
         names = content.get("names") if isinstance(content, Mapping) else None
         if isinstance(names, Mapping):
