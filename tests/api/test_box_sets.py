@@ -76,7 +76,7 @@ def test_boxes_are_values_and_offsets_in_the_file_and_damaged_ones_are_refused(t
     assert sum(sizes.values()) == small.metadata["bytes"]["total"]
     for row, what in (
         ([0.0, 0, 25, 5, 0], "within 24 × 24"), ([5.0, 0, 5, 5, 0], "left < right"), ([0.0, 0, 5, 5, 2], "0 … 1, but"),
-        ([float("nan")] * 5, "not numbers"), ([torch.finfo(torch.float32).min] * 5, "no numbers"),
+        ([float("nan")] * 5, "not numbers"), ([torch.finfo(torch.float32).min] * 5, "not numbers"),
     ):  # fmt: skip
         values, offsets = split_targets(small.labels)
         values[1] = torch.tensor(row)
