@@ -7,7 +7,7 @@ from typing import Any
 
 from tools.docs.parts import table
 
-__all__ = ["format_score", "series_class_findings", "series_classes"]
+__all__ = ["learner_table", "series_class_findings", "series_classes"]
 
 
 def _result(root: Path) -> Any:
@@ -30,26 +30,25 @@ def series_classes(root: Path) -> str:
 
 
 def _part(part: Mapping[str, Any]) -> str:
+    heading = (
+        f"**{part['name']}**: {part['train']:,} series of {'×'.join(map(str, part['shape']))} in {part['classes']} "
+        f"classes; {part['items']} of each class learned."
+    )
+    return "\n\n".join([heading, learner_table(part, "series")])
+
+
+def learner_table(part: Mapping[str, Any], noun: str) -> str:
+    """A row for each set with its bytes, items and scores by learner, and one for all training data."""
     learners = list(part["full"])
     rows: list[list[object]] = []
     for row in part["rows"]:
         if "reason" in row:
             rows.append([row["row"], "none fits", *[""] * (len(learners) + 1)])
             continue
-        rows.append(
-            [
-                row["row"],
-                f"{row['bytes']:,.0f}",
-                f"{row['items']:,}",
-                *(format_score(row["scores"][n]) for n in learners),
-            ]
-        )
-    rows.append(["all series", "", f"{part['train']:,}", *(f"{100 * part['full'][n]:.1f}" for n in learners)])
-    heading = (
-        f"**{part['name']}**: {part['train']:,} series of {'×'.join(map(str, part['shape']))} in {part['classes']} "
-        f"classes; {part['items']} of each class learned."
-    )
-    return "\n\n".join([heading, table(["set", "bytes", "series", *learners], rows)])
+        scores = (format_score(row["scores"][n]) for n in learners)
+        rows.append([row["row"], f"{row['bytes']:,.0f}", f"{row['items']:,}", *scores])
+    rows.append([f"all {noun}", "", f"{part['train']:,}", *(f"{100 * part['full'][n]:.1f}" for n in learners)])
+    return table(["set", "bytes", noun, *learners], rows)
 
 
 def format_score(value: Mapping[str, Any]) -> str:

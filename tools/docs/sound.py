@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.docs.parts import table
-from tools.docs.series_classes import format_score
+from tools.docs.series_classes import learner_table
 
 __all__ = ["sound", "sound_findings", "sound_heard"]
 
@@ -37,21 +37,12 @@ def sound(root: Path) -> str:
 
 
 def _part(part: Mapping[str, Any]) -> str:
-    learners = list(part["full"])
-    rows: list[list[object]] = []
-    for row in part["rows"]:
-        if "reason" in row:
-            rows.append([row["row"], "none fits", *[""] * (len(learners) + 1)])
-            continue
-        scores = (format_score(row["scores"][n]) for n in learners)
-        rows.append([row["row"], f"{row['bytes']:,.0f}", f"{row['items']:,}", *scores])
-    rows.append(["all sounds", "", f"{part['train']:,}", *(f"{100 * part['full'][n]:.1f}" for n in learners)])
     heading = (
         f"**{part['name']}**: {part['train']:,} training sounds of {'×'.join(map(str, part['shape']))} in "
         f"{part['classes']} classes, {_ABOUT[part['name']]}; {part['items']} of each class learned, {part['test']:,} "
         f"test sounds, {part['seeds']} {'set' if part['seeds'] == 1 else 'sets'} a row."
     )
-    return "\n\n".join([heading, table(["set", "bytes", "sounds", *learners], rows)])
+    return "\n\n".join([heading, learner_table(part, "sounds")])
 
 
 def sound_findings(root: Path) -> str:
