@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from potstill.api.verify import verify
     from potstill.core import Budget, Splits
     from potstill.data import TensorSource, holdout
-    from potstill.dataset_file import Distilled, concat, inspect, load
+    from potstill.dataset_file import Distilled, concat, inspect, load, resample
     from potstill.dataset_file.scores import Scores
     from potstill.errors import PotstillError, PotstillWarning
     from potstill.evaluation import Protocol, Scorecard
@@ -62,6 +62,7 @@ _HOMES = {
     "materialize": "potstill.api.export",
     "plan": "potstill.planning.plan",
     "report": "potstill.api.report",
+    "resample": "potstill.dataset_file",
     "run": "potstill.api.distill",
     "scaling": "potstill.api.scaling",
     "score": "potstill.api.score",
@@ -101,6 +102,7 @@ __all__ = [
     "materialize",
     "plan",
     "report",
+    "resample",
     "run",
     "scaling",
     "score",

@@ -57,22 +57,25 @@ if TYPE_CHECKING:
         Budget,
         ClassSeparable,
         FixedSpace,
+        FollowsUpdates,
         Parametrization,
         Problem,
         RequiresAssets,
+        Resamplable,
+        StartsFromAssets,
         TargetDecoder,
     )  # fmt: skip
     from potstill.tasks import Metric, Task
 
 __all__ = [
     "Asset", "AssetContext", "AssetJob", "Augmentation", "Batch", "Bounds", "Budget", "ClassSeparable",
-    "ClassShardable", "Codec", "ContextCodec", "DecodeContext", "Encoded", "Family", "FixedSpace",
-    "GeometricAugmentation",
-    "InputSpec", "Inputs", "Layered", "Method", "MethodInfo", "Metric", "Metrics", "Network", "NetworkFactory",
-    "NetworkWeights", "NonNegativeInt", "Normalization", "Parametrization", "Payload", "PositiveFloat", "Preset",
-    "Presets", "Problem", "ReadsOtherData", "Regularizer", "Release", "RequiresAssets", "Result", "SampleSum",
-    "ScoringMethod", "Selection", "SeriesData", "Source", "Space", "Splits", "StepCost", "Synthetic", "TargetDecoder",
-    "TargetMovingAugmentation", "Task", "UnitFloat", "Whitening", "label_mode",
+    "ClassShardable", "Codec", "ContextCodec", "DecodeContext", "Encoded", "Family", "FixedSpace", "FollowsUpdates",
+    "GeometricAugmentation", "InputSpec", "Inputs", "Layered", "Method", "MethodInfo", "Metric", "Metrics", "Network",
+    "NetworkFactory", "NetworkWeights", "NonNegativeInt", "Normalization", "Parametrization", "Payload",
+    "PositiveFloat", "Preset", "Presets", "Problem", "ReadsOtherData", "Regularizer", "Release", "RequiresAssets",
+    "Resamplable", "Result", "SampleSum", "ScoringMethod", "Selection", "SeriesData", "Source", "Space", "Splits",
+    "StartsFromAssets", "StepCost", "Synthetic", "TargetDecoder", "TargetMovingAugmentation", "Task", "UnitFloat",
+    "Whitening", "label_mode",
 ]  # fmt: skip
 
 _MODULES = ("core.bounds", "core.data", "core.parts", "core.assets", "core.problem", "core.method", "tasks")

@@ -15,7 +15,8 @@ from potstill.core.parts import Augmentation, Codec, NetworkFactory, Regularizer
 from potstill.tasks import Task, get_task
 
 __all__ = [
-    "Budget", "ClassSeparable", "FixedSpace", "Parametrization", "Problem", "RequiresAssets", "TargetDecoder",
+    "Budget", "ClassSeparable", "FixedSpace", "FollowsUpdates", "Parametrization", "Problem", "RequiresAssets",
+    "Resamplable", "StartsFromAssets", "TargetDecoder",
 ]  # fmt: skip
 
 
@@ -117,6 +118,43 @@ class RequiresAssets(Protocol):
 
     def assets(self, problem: "Problem", /) -> "tuple[Asset, ...]":
         """Return the assets of its decoder; a function of data and settings."""
+        ...
+
+
+@runtime_checkable
+class StartsFromAssets(Protocol):
+    """`Parametrization` that starts from assets which no reader needs, such as a trained network that it stores.
+
+    ``sizes`` is called before they are there; ``encode`` finds them in ``problem.assets``.
+    """
+
+    def init_assets(self, problem: "Problem", /) -> "tuple[Asset, ...]":
+        """Return the assets that ``encode`` starts from; a function of data and settings."""
+        ...
+
+
+@runtime_checkable
+class FollowsUpdates(Protocol):
+    """`Parametrization` with whole numbers in its payload that change with every update, such as a count of draws."""
+
+    def after_update(self, payload: Payload, /) -> Payload:
+        """Return the tensors of the payload that follow an update."""
+        ...
+
+
+@runtime_checkable
+class Resamplable(Protocol):
+    """`Parametrization` that draws its items: any number of each class from the same payload (`potstill.resample`)."""
+
+    samples: int
+    """Items drawn of each class."""
+
+    def num_items(self, payload: Payload, /) -> int:
+        """Return the items that a payload decodes to, without decoding it."""
+        ...
+
+    def reseed(self, payload: Payload, seed: int, /) -> Payload:
+        """Return the payload of another draw."""
         ...
 
 
@@ -233,6 +271,12 @@ class Problem:
         """Assets of the decoders of the parametrization and the codec."""
         parts: tuple[object, ...] = (self.parametrization, self.codec)
         return tuple(asset for part in parts if isinstance(part, RequiresAssets) for asset in part.assets(self))
+
+    @property
+    def init_assets(self) -> "tuple[Asset, ...]":
+        """Assets that the parametrization starts from and no reader needs."""
+        part = getattr(self.parametrization, "inner", self.parametrization)
+        return part.init_assets(self) if isinstance(part, StartsFromAssets) else ()
 
     def with_assets(self, assets: Mapping[str, Any]) -> "Problem":
         """Return a copy with opened assets by name."""

@@ -109,6 +109,7 @@ _PATHS: dict[Group, dict[str, str]] = {
         "hallucinator": "parametrize.hallucinator:Hallucinator", "field": "parametrize.field:Field",
         "compensators": "parametrize.compensators:Compensators", "small": "parametrize.low_resolution:LowResolution",
         "basis": "pretraining.basis:Basis", "latents": "pretraining.latents:Latents",
+        "generator": "pretraining.stored_generator:StoredGenerator",
         "nearest-text": "parametrize.nearest_text:NearestText",
         "series": "parametrize.series:Series",
         "rows": "parametrize.rows:Rows", "multi-hot": "parametrize.multi_hot:MultiHot",

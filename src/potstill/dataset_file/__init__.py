@@ -14,6 +14,7 @@ from potstill.dataset_file.dataset import Distilled, item_bytes
 from potstill.dataset_file.files import check_writable, read_tensors, write_atomic, write_tensors
 from potstill.dataset_file.inspect import describe, inspect
 from potstill.dataset_file.load import load
+from potstill.dataset_file.resample import resample
 from potstill.dataset_file.selection import (
     check_source,
     is_index_file,
@@ -50,6 +51,7 @@ __all__ = [
     "read_indices",
     "read_tensors",
     "require_selection",
+    "resample",
     "unpack_state",
     "write_atomic",
     "write_checkpoint",

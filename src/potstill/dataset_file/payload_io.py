@@ -29,6 +29,7 @@ from potstill.core import (
     Normalization,
     Parametrization,
     RequiresAssets,
+    Resamplable,
     TargetDecoder,
 )
 from potstill.core.nested import concat, named_tensors, tensor_names, tree_map
@@ -410,6 +411,8 @@ def _decode_part(
     if isinstance(inner, RequiresAssets) != bool(described.get("assets")):
         raise PotstillError(f"its decoder {name!r} and the assets in its metadata do not fit; get the file again")
     with _misfit(name), torch.no_grad():
+        if isinstance(inner, Resamplable) and (count := inner.num_items(payload)) != n:
+            raise PotstillError(f"its payload decodes to {count:,} items, but its labels are {n:,}; get the file again")
         decoded = parametrization.decode(payload, context)
     if isinstance(decoded, Tensor) and (tuple(decoded.shape) != (n, *spec.shape) or not decoded.is_floating_point()):
         raise PotstillError(

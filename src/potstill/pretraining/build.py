@@ -36,12 +36,13 @@ _ASSETS: Mapping[str, str] = {
 
 
 def required_assets(method: Method[Any], problem: Problem) -> tuple[Asset, ...]:
-    """Return the assets that the method asks for, followed by those that the problem's parametrization decodes by.
+    """Return the assets that the method asks for, then those that the problem's parametrization decodes by and starts
+    from.
 
     Raises:
         PotstillError: two of them have one name.
     """
-    wanted = (*method.assets(problem), *problem.decoder_assets)
+    wanted = (*method.assets(problem), *problem.decoder_assets, *problem.init_assets)
     names = [asset.name for asset in wanted]
     if twice := [name for name in names if names.count(name) > 1]:
         raise PotstillError(f"each asset needs a name of its own, but {twice[0]!r} is requested twice; rename one")

@@ -42,6 +42,7 @@ from potstill.core import (
     Parametrization,
     Problem,
     Source,
+    StartsFromAssets,
     TargetDecoder,
 )
 from potstill.core.nested import OFFSETS, VALUES, iter_batches, named_tensors, ragged_lengths, zeros_like_spec
@@ -281,7 +282,8 @@ def allocate_budget(
             return counts, tuple(count * one for count in counts)
         return (max(1, each),) * k, (each * one,) * k
     bits_of_one = bits_per_value(store, (64, one) if spec.parts else (64, *spec.shape), seen)
-    known = (decoder.bounded or holds_targets) and most <= MOST_FILLED and not problem.decoder_assets
+    needs_assets = bool(problem.decoder_assets) or isinstance(getattr(decoder, "inner", decoder), StartsFromAssets)
+    known = (decoder.bounded or holds_targets) and most <= MOST_FILLED and not needs_assets
 
     def spent(numbers: tuple[int, ...], exact: bool) -> int:
         """Bytes of a set of so many numbers of each class; 0 where they are too few for one input."""
@@ -305,7 +307,7 @@ def allocate_budget(
     def fitting(shared: Callable[[int], tuple[int, ...]], bound: int) -> int:
         """The greatest n whose ``shared(n)`` fits."""
         each = largest_fitting(lambda n: spent(shared(n), known) <= most, bound)
-        if not known and most <= MOST_FILLED and not problem.decoder_assets:
+        if not known and most <= MOST_FILLED and not needs_assets:
             # Whole numbers, such as positions, are not written in the values' few bits, so the estimate may be too low.
             while (taken := spent(shared(each), True)) > most:
                 each = min(each - 1, each * most // taken)

@@ -91,7 +91,7 @@ def toy_problem(
         parametrization=decoder,
     )
     specs = () if method is None else method.resolve_defaults(problem)[0].assets(problem)
-    return open_assets(problem, (*specs, *problem.decoder_assets))
+    return open_assets(problem, (*specs, *problem.decoder_assets, *problem.init_assets))
 
 
 def open_assets(problem: Problem, assets: Sequence[Asset]) -> Problem:

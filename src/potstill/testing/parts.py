@@ -130,7 +130,7 @@ def check_parametrization(make: Callable[[], Parametrization], side: int = 16) -
     wide = dataclasses.replace(problem, counts=(8,) * k).sizes
     require(all(b >= a for a, b in zip(sizes, wide, strict=True)), "a larger budget must not give fewer inputs")
     x = torch.rand(sum(sizes), *shape, generator=generator(2))
-    if needed := problem.decoder_assets:
+    if needed := (*problem.decoder_assets, *problem.init_assets):
         problem, twice = open_assets(problem, needed), open_assets(problem, needed)
         made = [dict(problem.assets[asset.name]) for asset in needed]
         require(

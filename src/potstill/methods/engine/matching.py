@@ -12,7 +12,18 @@ import torch
 from torch import Generator, Tensor
 
 from potstill._util.formatting import class_name
-from potstill.core import Asset, ClassSeparable, Inputs, Metrics, Normalization, Problem, Space, StepCost, Synthetic
+from potstill.core import (
+    Asset,
+    ClassSeparable,
+    FollowsUpdates,
+    Inputs,
+    Metrics,
+    Normalization,
+    Problem,
+    Space,
+    StepCost,
+    Synthetic,
+)
 from potstill.core.nested import device_of
 from potstill.functional.features import uses_batch_statistics
 from potstill.functional.param_groups import (
@@ -48,7 +59,6 @@ from potstill.methods.engine.objective import (
     ShardablePart,
     named_inputs,
 )
-from potstill.parametrize.multi_hot import MultiHot
 from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.rng import draw_seed
 
@@ -325,8 +335,8 @@ def apply_update(
     if isinstance(rounding := problem.parametrization, QuantizationAware):
         grads = _with_rate(rounding, payload, moving, grads, rate_share)
     after = step_params(params, grads | {n: g for n, g in view_grads.items() if n not in view}, groups)
-    if isinstance(rounding, MultiHot):
-        counted = rounding.after_update(strip_prefix("payload/", after.value))
+    if isinstance(counts := getattr(rounding, "inner", rounding), FollowsUpdates):
+        counted = counts.after_update(strip_prefix("payload/", after.value))
         after = replace(after, value={**after.value, **{f"payload/{n}": t for n, t in counted.items()}})
     if isinstance(rounding, QuantizationAware) and (
         priced := rounding.next_price(strip_prefix("payload/", param_values(after, groups)))

@@ -1,0 +1,151 @@
+r"""The generator is the set: a small decoder and the latents of each class, from which any number of pictures is drawn.
+
+After DiM (Wang et al., arXiv:2303.04707) and generative teaching networks (Such et al., arXiv:1912.07768), which keep a
+generator in place of pictures. Theirs are conditional GANs and are counted at their full size; here it is the decoder
+of an autoencoder, with weights in the bits of the set's codec, and its bytes are the set's.
+
+.. math::
+    x_{ci} = \mathrm{sigmoid}(p_3 \, \mathrm{up}(\mathrm{ReLU}(p_2 \, \mathrm{up}(\mathrm{ReLU}(p_1 z_{ci}))))),
+    \qquad z_{ci} = m_c + L_c \epsilon_{ci}, \quad \epsilon_{ci} \sim N(0, 1)
+
+Noise is drawn anew at every update, so that a method moves the distribution and not some pictures of it. The file has
+the seed of the last draw, so that every reader gets the same pictures; `potstill.resample` draws others.
+"""
+
+from dataclasses import dataclass
+from math import prod
+from typing import ClassVar
+
+import torch
+from torch import Generator, Tensor
+
+from potstill.core import Asset, DecodeContext, Payload, Problem, Space
+from potstill.errors import PotstillError
+from potstill.parametrize._shared import stored_numbers
+from potstill.pretraining.class_generator import ClassGenerator, draw_latents
+from potstill.pretraining.generator import decode_latents, generator_shapes
+from potstill.rng import draw_seed, generator
+
+__all__ = ["StoredGenerator"]
+
+_DRAW, _MEAN, _FACTOR = "draw", "decoder/mean", "decoder/factor"
+_MOST_WIDTH = 256
+_SEEDS = 1 << 16
+"""Seeds of draws: what the file stores in few bits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredGenerator:
+    """A decoder of pictures and the latents of each class, all in the file.
+
+    The payload: the decoder's weights ``decoder/1/weight`` to ``decoder/3/bias``; ``decoder/mean`` (k, d) and
+    ``decoder/factor`` (k, d (d + 1) / 2), the rows of a lower triangular matrix, of each class's latents; and ``draw``,
+    seed and number of the draw.
+
+    Decoding: ``samples`` pictures of each class from latents ``mean + factor ε``, normalised.
+
+    Raises:
+        PotstillError: a setting is out of its range.
+    """
+
+    kinds: ClassVar[tuple[str, ...]] = ("image",)
+    samples: int = 50
+    """Pictures drawn of each class, at least 1; they take no bytes. Ours."""
+    dim: int = 8
+    """Numbers of a latent, at least 1. Ours."""
+    width: int = 0
+    """Channels of the decoder; 0: as many as the size budget holds."""
+    epochs: int = 10
+    """Epochs that it is trained for before the first step, at least 0; 0: it starts untrained."""
+    kl: float = 0.3
+    """Weight of the Kullback-Leibler term in that training, at least 0. Ours."""
+    seed: int = 0
+    """Seed of that training."""
+
+    def __post_init__(self) -> None:
+        if min(self.dim, self.samples) < 1 or min(self.width, self.epochs, self.kl, self.seed) < 0:
+            raise PotstillError(
+                "generator: samples and dim must be at least 1, width, epochs, kl and seed at least 0, not "
+                f"{self.samples}, {self.dim}, {self.width}, {self.epochs}, {self.kl} and {self.seed}"
+            )
+
+    @property
+    def bounded(self) -> bool:
+        """False: weights are no values of inputs."""
+        return False
+
+    @property
+    def decoded_space(self) -> Space:
+        """Space of the decoded pictures: always ``model``."""
+        return "model"
+
+    def init_assets(self, problem: Problem, /) -> tuple[Asset, ...]:
+        """Return the generator that the set starts from."""
+        numbers = stored_numbers(problem)
+        width = self._width(sum(numbers), len(numbers), problem.train.input.shape)
+        return (ClassGenerator(dim=self.dim, width=width, epochs=self.epochs, kl=self.kl, seed=self.seed),)
+
+    def sizes(self, numbers: tuple[int, ...], shape: tuple[int, ...], /) -> tuple[int, ...]:
+        """Return ``samples`` of each class.
+
+        Raises:
+            PotstillError: the decoder does not fit, or the inputs are no pictures.
+        """
+        self._width(sum(numbers), len(numbers), shape)
+        return (self.samples,) * len(numbers)
+
+    def _numbers(self, width: int, k: int, shape: tuple[int, ...]) -> int:
+        """Return the numbers of a decoder of a width and of k classes' latents."""
+        weights = (s for n, s in generator_shapes(shape, self.dim, width).items() if n.startswith("decoder/"))
+        return sum(map(prod, weights)) + k * (self.dim + self.dim * (self.dim + 1) // 2)
+
+    def _width(self, total: int, k: int, shape: tuple[int, ...]) -> int:
+        width = self.width or 1
+        while not self.width and width < _MOST_WIDTH and self._numbers(width + 1, k, shape) <= total:
+            width += 1
+        if (least := self._numbers(width, k, shape)) > total:
+            raise PotstillError(
+                f"generator: a decoder of width {width} and the latents of {k} classes have {least:,} numbers, but the "
+                f"budget has {total:,}; raise it, or lower {'width or ' if self.width else ''}dim"
+            )
+        return width
+
+    def encode(self, x: Tensor, problem: Problem, rng: Generator, /) -> Payload:
+        """Return the trained generator, whatever the initial inputs, and a seed of draws.
+
+        Raises:
+            PotstillError: it was not trained before.
+        """
+        if "class-generator" not in problem.assets:
+            raise PotstillError("generator: its training must come before the first step; it is not at hand")
+        draw = torch.tensor([draw_seed(rng) % _SEEDS, 0], dtype=torch.int64, device=x.device)
+        return {n: t.to(x) for n, t in problem.assets["class-generator"].items()} | {_DRAW: draw}
+
+    def decode(self, payload: Payload, context: DecodeContext, /) -> Tensor:
+        """Return the pictures of this draw (k · samples, c, h, w) in model space."""
+        mean, (seed, count) = payload[_MEAN], payload[_DRAW].tolist()
+        size = (self.samples, mean.shape[1])
+        names = context.classes or ("",)
+        noise = [torch.randn(size, generator=generator(seed, "generator", count, name)) for name in names]
+        z = draw_latents(mean, payload[_FACTOR], torch.stack(noise).to(mean)).flatten(0, 1)
+        weights = {**payload, "range": torch.tensor([0.0, 1.0]).to(mean)}
+        images = decode_latents(z, weights, 0, context.shape)
+        return images if context.normalization is None else context.normalization.apply(images)
+
+    def num_items(self, payload: Payload, /) -> int:
+        """Return the pictures that a payload decodes to."""
+        return self.samples * len(payload[_MEAN])
+
+    def reseed(self, payload: Payload, seed: int, /) -> Payload:
+        """Return the payload of another draw.
+
+        Raises:
+            PotstillError: the seed is out of its range.
+        """
+        if not 0 <= seed < _SEEDS:
+            raise PotstillError(f"the seed of a draw must be from 0 to {_SEEDS - 1:,}, but it is {seed}; change it")
+        return {**payload, _DRAW: torch.tensor([seed, 0], dtype=torch.int64)}
+
+    def after_update(self, payload: Payload) -> Payload:
+        """Return the tensors of the payload that follow an update: the next draw."""
+        return {_DRAW: payload[_DRAW] + torch.tensor([0, 1], device=payload[_DRAW].device)}

@@ -1,0 +1,219 @@
+"""The generator as the set: a decoder and the latents of each class, from which items are drawn."""
+
+import copy
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import potstill
+from potstill.core import DecodeContext, Resamplable, Splits, registry
+from potstill.dataset_file import write_tensors
+from potstill.errors import PotstillError
+from potstill.pretraining.class_generator import draw_latents, gaussian_of_posteriors
+from potstill.pretraining.generator import decode_latents
+from potstill.pretraining.stored_generator import StoredGenerator
+from potstill.rng import generator
+from potstill.runs.loop import Interrupted
+from potstill.testing import check_parametrization, toy_problem, toy_source, uneven_source
+
+SOURCE = toy_source("image", side=10)
+DATA = Splits(train=SOURCE, test=None)
+GOLDEN = 37.8946153
+SMALL = "generator:samples=3,dim=2,width=1,epochs=1"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def made(**more: Any) -> potstill.Distilled:
+    options: dict[str, Any] = {
+        "ipc": 4, "network": "convnet-d1-w4", "codec": "uint8", "steps": 3, "parametrization": SMALL, **more,
+    }  # fmt: skip
+    return potstill.distill(DATA, "dm", optimizer="adamw", lr=0.01, **{"progress": None, **options})
+
+
+def payload(k: int = 3, d: int = 2, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
+    """A random decoder for pictures of one channel and 8 × 8, of width 1."""
+    rng = generator(5)
+
+    def some(*size: int) -> Tensor:
+        return torch.randn(size, generator=rng, dtype=dtype)
+
+    return {
+        "decoder/1/weight": some(8, d), "decoder/1/bias": some(8), "decoder/2/weight": some(1, 2, 3, 3),
+        "decoder/2/bias": some(1), "decoder/3/weight": some(1, 1, 3, 3), "decoder/3/bias": some(1),
+        "decoder/mean": some(k, d), "decoder/factor": some(k, d * (d + 1) // 2),
+        "draw": torch.tensor([7, 4]),
+    }  # fmt: skip
+
+
+CONTEXT = DecodeContext(input=toy_source("image").input, classes=("a", "b", "c"))
+
+
+def test_moments_are_those_of_draws_from_all_posteriors() -> None:
+    rng = generator(1)
+    means = torch.randn(5, 3, generator=rng, dtype=torch.float64)
+    log_variances = torch.randn(5, 3, generator=rng, dtype=torch.float64)
+    mean, factor = gaussian_of_posteriors(means, log_variances)
+    lower = torch.zeros(3, 3, dtype=torch.float64)
+    lower[tuple(torch.tril_indices(3, 3))] = factor
+    covariance = torch.zeros(3, 3, dtype=torch.float64)
+    for m, v in zip(means, log_variances.exp(), strict=True):
+        away = m - means.mean(0)
+        covariance += (away[:, None] * away[None] + torch.diag(v)) / 5
+    assert torch.allclose(mean, means.mean(0))
+    assert torch.allclose(lower @ lower.T, covariance, atol=1e-5)
+    drawn = draw_latents(mean[None], factor[None], torch.randn(1, 200_000, 3, generator=rng, dtype=torch.float64))[0]
+    assert torch.allclose(torch.cov(drawn.T), covariance, atol=0.05)
+    assert torch.allclose(drawn.mean(0), mean, atol=0.02)
+
+
+def test_items_are_decoded_one_by_one_alike() -> None:
+    """Golden: the sum of the third item."""
+    part, values = StoredGenerator(samples=2, dim=2, width=1), payload()
+    decoded = part.decode(values, CONTEXT)
+    items = []
+    for c, name in enumerate(CONTEXT.classes):
+        noise = torch.randn(2, 2, generator=generator(7, "generator", 4, name)).double()
+        factor = values["decoder/factor"][c]
+        lower = torch.tensor([[factor[0], 0.0], [factor[1], factor[2]]], dtype=torch.float64)
+        for epsilon in noise:
+            z = values["decoder/mean"][c] + lower @ epsilon
+            weights = {**values, "range": torch.tensor([0.0, 1.0], dtype=torch.float64)}
+            items.append(decode_latents(z[None], weights, 0, (1, 8, 8))[0])
+    assert torch.allclose(decoded, torch.stack(items), atol=1e-12)
+    assert float(decoded[2].sum()) == pytest.approx(GOLDEN, abs=1e-5)
+
+
+def test_gradients_are_right_by_every_floating_tensor() -> None:
+    part, values = StoredGenerator(samples=2, dim=2, width=1), payload()
+    names = [n for n, t in values.items() if t.is_floating_point()]
+
+    def decode(*tensors: Tensor) -> Tensor:
+        return part.decode({**values, **dict(zip(names, tensors, strict=True))}, CONTEXT)
+
+    assert torch.autograd.gradcheck(decode, [values[n].requires_grad_() for n in names])
+
+
+def test_draws_are_keyed_by_class_and_change_with_updates() -> None:
+    part, values = StoredGenerator(samples=2, dim=2, width=1), payload()
+    whole = part.decode(values, CONTEXT)
+    alone = {**values, "decoder/mean": values["decoder/mean"][1:2], "decoder/factor": values["decoder/factor"][1:2]}
+    one = part.decode(alone, DecodeContext(input=CONTEXT.input, classes=("b",)))
+    assert torch.allclose(one, whole[2:4], atol=1e-12)
+    later = part.decode({**values, **part.after_update(values)}, CONTEXT)
+    assert not torch.allclose(later, whole)
+    more = StoredGenerator(samples=5, dim=2, width=1).decode(values, CONTEXT)
+    assert len(more) == 15
+
+
+def test_it_keeps_the_contract_of_parametrizations() -> None:
+    check_parametrization(lambda: StoredGenerator(samples=2, dim=2, epochs=1))
+    assert isinstance(StoredGenerator(), Resamplable)
+
+
+def test_the_width_is_the_largest_that_the_budget_holds() -> None:
+    part = StoredGenerator(dim=2)
+    narrow, wide = (toy_problem(ipc=ipc, source=SOURCE) for ipc in (4, 16))
+    for problem in (narrow, wide):
+        total = sum(problem.counts) * 100
+        width = part.init_assets(problem)[0].recipe["width"]
+        assert part._numbers(width, 4, (1, 10, 10)) <= total < part._numbers(width + 1, 4, (1, 10, 10))
+    with pytest.raises(PotstillError, match=r"a decoder of width 1 and the latents of 4 classes have .* numbers, but"):
+        StoredGenerator(dim=64).sizes((10, 10, 10, 10), (1, 10, 10))
+    with pytest.raises(PotstillError, match="lower width or dim"):
+        StoredGenerator(dim=2, width=200).sizes((100,) * 4, (1, 10, 10))
+
+
+@pytest.mark.parametrize("wrong", ["samples=0", "dim=0", "width=-1", "kl=-1.0"])
+def test_settings_out_of_range_are_refused(wrong: str) -> None:
+    with pytest.raises(PotstillError, match="generator: samples and dim must be at least 1"):
+        registry.create("parametrizations", f"generator:{wrong}")
+
+
+def test_a_set_is_saved_and_read_without_the_asset(tmp_path: Path, cache: Path) -> None:
+    small = made()
+    assert len(small) == 12
+    assert small.metadata["bytes"]["inputs"] < 20 < small.metadata["bytes"]["decoder"]
+    assert "assets" not in small.metadata["decoder"]
+    small.save(tmp_path / "set.safetensors")
+    for file in cache.rglob("*.safetensors"):
+        file.unlink()
+    again = potstill.load(tmp_path / "set.safetensors")
+    assert torch.equal(again.inputs, small.inputs)
+    assert torch.equal(made().inputs, small.inputs)
+    assert not torch.equal(made(seed=1).inputs, small.inputs)
+
+
+def test_training_moves_the_weights_and_not_the_start_alone() -> None:
+    start, moved = made(steps=0, codec="float32"), made(codec="float32")
+    for name in ("decoder/1/weight", "decoder/3/weight", "decoder/mean", "decoder/factor"):
+        assert not torch.allclose(start.payload[name], moved.payload[name], atol=1e-4), name
+    assert moved.payload["draw"].tolist() == [start.payload["draw"].tolist()[0], 3]
+
+
+def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"codec": "uint4:aware=true", "checkpoint": tmp_path / "run.checkpoint"}
+    whole = made(steps=4, codec="uint4:aware=true")
+
+    def stop(progress: potstill.Progress) -> None:
+        if progress.step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        made(steps=4, progress=stop, **options)
+    resumed = made(steps=4, resume=True, **options)
+    assert torch.equal(resumed.inputs, whole.inputs)
+
+
+def test_unequal_classes_of_colour_pictures_get_equally_many() -> None:
+    small = potstill.distill(
+        Splits(train=uneven_source(), test=None), "dm", ipc=4, parametrization=SMALL, steps=1, progress=None,
+        network="convnet-d1-w4",
+    )  # fmt: skip
+    assert torch.bincount(small.labels).tolist() == [3, 3, 3]
+    assert small.inputs.shape == (9, 3, 8, 12)
+
+
+def test_other_items_are_drawn_in_the_same_bytes(tmp_path: Path) -> None:
+    small = made()
+    many = potstill.resample(small, 40, seed=9)
+    assert (len(many), many.metadata["ipc"], torch.bincount(many.labels).tolist()) == (160, 40, [40] * 4)
+    assert abs(many.metadata["bytes"]["total"] - small.metadata["bytes"]["total"]) < 12
+    weights = [n for n in small.payload if n != "draw"]
+    assert all(torch.equal(many.payload[n], small.payload[n]) for n in weights)
+    many.save(tmp_path / "many.safetensors")
+    again = potstill.load(tmp_path / "many.safetensors")
+    assert torch.equal(again.inputs, many.inputs)
+    assert len(torch.unique(again.inputs.flatten(1), dim=0)) == 160
+    assert torch.equal(potstill.resample(many, 40, seed=9).inputs, many.inputs)
+    assert not torch.equal(potstill.resample(small, 40, seed=8).inputs, many.inputs)
+
+
+def test_what_stores_its_items_draws_no_others() -> None:
+    real = potstill.distill(DATA, "random", ipc=1, progress=None)
+    with pytest.raises(PotstillError, match="only a set that is a generator draws other items"):
+        potstill.resample(real, 5)
+    small = made()
+    with pytest.raises(PotstillError, match="samples must be at least 1, but it is 0"):
+        potstill.resample(small, 0)
+    with pytest.raises(PotstillError, match="the seed of a draw must be from 0 to 65,535, but it is 65536"):
+        potstill.resample(small, 2, seed=65536)
+
+
+def test_a_file_whose_decoder_draws_more_than_its_labels_is_refused_before_it_decodes(tmp_path: Path) -> None:
+    small = made()
+    edited = copy.deepcopy(small.metadata)
+    edited["decoder"]["parametrization"] = SMALL.replace("samples=3", "samples=1000")
+    write_tensors(tmp_path / "edited.safetensors", small.tensors, {"card": json.dumps(edited)})
+    with pytest.raises(PotstillError, match="its payload decodes to 4,000 items, but its labels are 12"):
+        potstill.load(tmp_path / "edited.safetensors")
