@@ -445,6 +445,7 @@ OPTIONS = {
     | READING
     | {"PATH", "--out", "--format", "--known", "--data", "--mean", "--std", "--zca", "--factor", "--run", "--lr"}
     | {"--method"},
+    "resample": {"--force"} | COMMON | {"FILE", "--ipc", "--out", "--seed"},
     "materialize": {"--force"} | COMMON | READING | {"FILE", "--data", "--out"},
     "methods": COMMON | {"NAMES"},
     "protocols": COMMON,

@@ -48,6 +48,7 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
     "select-detection": (["select-detection", "boxes.json", "--n", "1"], ["boxes.json"]),
     "report": (["report", "s.safetensors"], ["s.safetensors"]),
     "export": (["export", "s.safetensors", "--to", "indices"], ["s.safetensors"]),
+    "resample": (["resample", "s.safetensors", "--ipc", "2"], ["s.safetensors"]),
     "materialize": (["materialize", "i.safetensors", "--data", "d.csv"], ["i.safetensors", "d.csv"]),
     "import": (["import", "res.pt"], ["res.pt"]),
     "compare": (["compare", "d.csv", "--methods", "random", "--ipc", "1"], ["d.csv"]),

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import potstill
+from potstill.cli.main import main
 from potstill.core import DecodeContext, Resamplable, Splits, registry
 from potstill.dataset_file import write_tensors
 from potstill.errors import PotstillError
@@ -217,3 +218,18 @@ def test_a_file_whose_decoder_draws_more_than_its_labels_is_refused_before_it_de
     write_tensors(tmp_path / "edited.safetensors", small.tensors, {"card": json.dumps(edited)})
     with pytest.raises(PotstillError, match="its payload decodes to 4,000 items, but its labels are 12"):
         potstill.load(tmp_path / "edited.safetensors")
+
+
+def test_the_command_draws_and_replaces_no_stranger(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small, out = tmp_path / "set.safetensors", tmp_path / "many.safetensors"
+    made().save(small)
+    out.write_bytes(b"somebody's")
+    words = ["resample", str(small), "--ipc", "20", "--out", str(out), "--quiet"]
+    assert main(words) == 1
+    assert "replace it with --force" in capsys.readouterr().err
+    assert main([*words, "--force", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["items"] == 80
+    assert main(words) == 0
+    assert torch.equal(potstill.load(out).inputs, potstill.resample(potstill.load(small), 20).inputs)
+    assert main(["resample", str(small), "--ipc", "20", "--out", str(small), "--force"]) == 1
+    assert "set.safetensors" in capsys.readouterr().err

@@ -13,7 +13,7 @@ __all__ = ["COMMANDS", "GROUPS", "RELATED", "python_pages"]
 GROUPS: dict[str, tuple[str, ...]] = {
     "Make a set": ("distill", "run", "plan", "label", "import_set", "concat"),
     "Measure": ("evaluate", "compare", "scaling", "score", "diagnose"),
-    "Look and share": ("load", "inspect", "verify", "sign", "report", "export", "materialize"),
+    "Look and share": ("load", "inspect", "verify", "sign", "report", "export", "materialize", "resample"),
     "Data": ("load_data", "holdout", "limited", "Splits", "TensorSource"),
     "Values": (
         "Distilled",
@@ -49,6 +49,7 @@ RELATED: dict[str, tuple[str, ...]] = {
     "report": ("compare", "evaluate", "inspect"),
     "export": ("materialize", "load"),
     "materialize": ("export", "score"),
+    "resample": ("distill", "load"),
     "load_data": ("Splits", "TensorSource", "distill"),
     "Splits": ("load_data", "TensorSource", "holdout"),
     "holdout": ("load_data", "Splits"),

@@ -21,6 +21,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "score": ("score:Score", "score every sample, to sort and to select by, in one parquet file"),
         "select-detection": ("select_detection:SelectDetection", "select a coreset of images with boxes (COCO, VOC)"),
         "import": ("import_set:Import", "read a set released by DC, DM, MTT, DATM, IDC, SRe2L or RDED"),
+        "resample": ("resample:Resample", "draw other items, more or fewer, from a set that is a generator"),
         "materialize": ("materialize:Materialize", "turn the indices of a selection and its data into a set"),
     },
     "Measure it": {
