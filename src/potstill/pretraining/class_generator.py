@@ -1,7 +1,8 @@
 r"""Generator of pictures of each class as an asset: the decoder of an autoencoder, and where each class's latents lie.
 
-The autoencoder is `potstill.pretraining.generator`'s, trained without labels. Latents of a class c are then drawn from
-the Gaussian whose moments are those of all posteriors of its pictures:
+The autoencoder is `potstill.pretraining.generator`'s, with a prior N(p_c, 1) for each class whose mean is learned, so
+that latents of different classes come apart. Latents of a class c are then drawn from the Gaussian whose moments are
+those of all posteriors of its pictures:
 
 .. math::
     z = m_c + L_c \epsilon, \quad m_c = \mathrm{mean}_i \, \mu_i, \quad
@@ -15,7 +16,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Generator, Tensor
 
 from potstill._util.cache_dir import cache_dir
 from potstill.core import AssetContext, Payload
@@ -27,6 +28,7 @@ from potstill.pretraining.generator import Autoencoder, FitAutoencoder, encode_i
 __all__ = ["ClassGenerator", "FitClassGenerator", "draw_latents", "gaussian_of_posteriors"]
 
 _MEAN, _FACTOR = "decoder/mean", "decoder/factor"
+_PRIOR = "encoder/prior"
 _JITTER = 1e-6
 """Added to the diagonal of a covariance, so that its root exists."""
 
@@ -68,8 +70,17 @@ class FitClassGenerator(FitAutoencoder):
     def path(self) -> Path:
         """Cache file."""
         recipe = {"dim": self.dim, "width": self.width, "epochs": self.epochs, "kl": self.kl, "seed": self.seed}
-        what = {"data": self.train.content_hash, **recipe, "classes": 1}
+        what = {"data": self.train.content_hash, **recipe, "classes": 2}
         return cache_dir() / "generators" / f"{cache_key(what, self.machine, self.train.device)}.safetensors"
+
+    def initial_weights(self, rng: Generator) -> dict[str, Tensor]:
+        """Return the weights that training starts from, with the priors' means."""
+        means = torch.randn(max(1, len(self.train.classes)), self.dim, generator=rng)
+        return {**super().initial_weights(rng), _PRIOR: means}
+
+    def centres(self, weights: Payload, index: Tensor) -> Tensor:
+        """Return the prior's mean of each sample's class."""
+        return weights[_PRIOR][self.train.labels[index.to(self.train.labels.device)].to(weights[_PRIOR].device)]
 
     def compute(self) -> dict[str, Tensor]:
         """Return the decoder's weights, and mean and factor of each class's latents.

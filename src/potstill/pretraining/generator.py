@@ -169,7 +169,7 @@ class FitAutoencoder(CachedTensors):
     def _fit(self, images: int, epochs: int) -> dict[str, Tensor]:
         """Train on so many pictures, evenly spaced."""
         rng, device = generator(self.seed, "asset", "generator"), self.train.device
-        weights = _initial_weights(self.train.input.shape, self.dim, self.width, rng)
+        weights = self.initial_weights(rng)
         if epochs == 0:
             return weights
         index = torch.arange(images) * len(self.train) // images
@@ -181,7 +181,7 @@ class FitAutoencoder(CachedTensors):
             for rows in torch.split(torch.randperm(images, generator=rng), _BATCH):
                 x, noise = pictures[rows.to(device)], torch.randn(len(rows), self.dim, generator=rng).to(device)
                 with torch.enable_grad():
-                    loss = elbo_loss(x, noise, moving, self.kl)
+                    loss = elbo_loss(x, noise, moving, self.kl, self.centres(moving, index[rows]))
                     grads = torch.autograd.grad(loss, tuple(moving.values()))
                 for leaf, grad in zip(moving.values(), grads, strict=True):
                     leaf.grad = grad
@@ -190,6 +190,14 @@ class FitAutoencoder(CachedTensors):
         if not all(bool(torch.isfinite(t).all()) for t in weights.values()):
             raise PotstillError(f"the generator's training did not stay finite with kl={self.kl:g}; lower kl")
         return weights
+
+    def initial_weights(self, rng: Generator) -> dict[str, Tensor]:
+        """Return the weights that training starts from."""
+        return _initial_weights(self.train.input.shape, self.dim, self.width, rng)
+
+    def centres(self, weights: Payload, index: Tensor) -> Tensor | None:
+        """Return where the prior of each of these samples has its mean (n, d); ``None``: at 0."""
+        return None
 
     def remaining(self) -> float:
         """Return the pictures of all epochs."""
@@ -206,12 +214,18 @@ class FitAutoencoder(CachedTensors):
 
 
 def elbo_loss(
-    x: Float[Tensor, "n c h w"], noise: Float[Tensor, "n d"], weights: Payload, kl: float
-) -> Float[Tensor, ""]:
-    """Return the loss of a batch of pictures in data units, and of draws from N(0, 1)."""
+    x: Float[Tensor, "n c h w"], noise: Float[Tensor, "n d"], weights: Payload, kl: float,
+    centres: Float[Tensor, "n d"] | None = None,
+) -> Float[Tensor, ""]:  # fmt: skip
+    """Return the loss of a batch of pictures in data units, and of draws from N(0, 1).
+
+    Args:
+        centres: means of the prior of each picture. Default: 0.
+    """
     mean, log_variance = encode_images(x, weights)
     logits = _logits(mean + (log_variance / 2).exp() * noise, weights, 0, tuple(x.shape[1:]))
-    divergence = (mean.square() + log_variance.exp() - 1 - log_variance).sum() / 2
+    away = mean if centres is None else mean - centres
+    divergence = (away.square() + log_variance.exp() - 1 - log_variance).sum() / 2
     return (F.binary_cross_entropy_with_logits(logits, x, reduction="sum") + kl * divergence) / len(x)
 
 

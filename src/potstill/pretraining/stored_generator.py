@@ -51,7 +51,7 @@ class StoredGenerator:
     kinds: ClassVar[tuple[str, ...]] = ("image",)
     samples: int = 50
     """Pictures drawn of each class, at least 1; they take no bytes. Ours."""
-    dim: int = 8
+    dim: int = 16
     """Numbers of a latent, at least 1. Ours."""
     width: int = 0
     """Channels of the decoder; 0: as many as the size budget holds."""
