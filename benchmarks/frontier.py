@@ -72,6 +72,14 @@ FREPO: dict[str, Any] = {
 }  # fmt: skip
 COSINE: dict[str, Any] = {**FREPO, "parametrization": "shared-frequency:positions=64", "network": "convnet-d3-w64"}
 RATE = "step:width=1.2,rate=0.01"
+GENERATOR: dict[str, Any] = {
+    "method": "dm", "parametrization": "generator", "network": "convnet-d3-w32", "optimizer": "adamw", "lr": 0.005,
+    "codec": "uint4:aware=true",
+}  # fmt: skip
+DRAWN = 500
+"""Pictures of each class that students draw from a set that is a generator."""
+PLANNED = 1.3
+"""Bytes that a generator is planned by, over those it may have: coded weights take less than their bits."""
 TABLE: dict[str, Any] = {"codec": "uint4", "batch_real": 64, "optimizer": "adamw", "lr": 0.02}
 ARMS: dict[str, dict[str, dict[str, Any]]] = {
     "image": {
@@ -79,6 +87,7 @@ ARMS: dict[str, dict[str, dict[str, Any]]] = {
         "rate": {**COSINE, "codec": RATE},
         "rate-16": {**COSINE, "codec": RATE, "parametrization": "shared-frequency:positions=16"},
         "rate-144": {**COSINE, "codec": RATE, "parametrization": "shared-frequency:positions=144"},
+        "generator": GENERATOR,
     },
     "table": {
         "dm": {"method": "dm", **TABLE},
@@ -239,6 +248,8 @@ class Bench:
 
     def planned_bytes(self, size: int, arm: str) -> int:
         """Return the bytes to plan by, as `potstill.distill` finds them for a long run."""
+        if arm == "generator":
+            return int(PLANNED * size)
         options = {**self.arms[self.kind][arm], "iterations": ENDLESS, "bytes": size, "device": self.args.device}
         spec = RunSpec.from_options(Splits(train=self.train, test=None), options.pop("method"), options)
         run = resolve_run(spec)
@@ -250,10 +261,14 @@ class Bench:
         )  # fmt: skip
 
     def run(self, size: int, arm: str, seed: int, steps: int, **more: Any) -> potstill.Distilled:
-        return potstill.distill(
+        options = {"progress": None, **self.arms[self.kind][arm], "iterations": steps, **more}
+        if arm == "generator":
+            options["parametrization"] = f"generator:seed={seed}"
+        small = potstill.distill(
             Splits(train=self.train, test=None), bytes=size, seed=seed, device=self.args.device, executor="serial",
-            **{"progress": None, **self.arms[self.kind][arm], "iterations": steps, **more},
+            **options,
         )  # fmt: skip
+        return potstill.resample(small, DRAWN, seed=seed) if arm == "generator" else small
 
     def pair(self, small: potstill.Distilled) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs and labels where students train."""

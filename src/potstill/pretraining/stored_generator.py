@@ -8,7 +8,7 @@ of an autoencoder, with weights in the bits of the set's codec, and its bytes ar
     x_{ci} = \mathrm{sigmoid}(p_3 \, \mathrm{up}(\mathrm{ReLU}(p_2 \, \mathrm{up}(\mathrm{ReLU}(p_1 z_{ci}))))),
     \qquad z_{ci} = m_c + L_c \epsilon_{ci}, \quad \epsilon_{ci} \sim N(0, 1)
 
-Noise is drawn anew at every update, so that a method moves the distribution and not some pictures of it. The file has
+Every update has other noise, so that a method moves the distribution and not some pictures of it. The file has
 the seed of the last draw, so that every reader gets the same pictures; `potstill.resample` draws others.
 """
 
