@@ -1,6 +1,7 @@
 """The generator as the set: a decoder and the latents of each class, from which items are drawn."""
 
 import copy
+import dataclasses
 import json
 import os
 import signal
@@ -39,7 +40,7 @@ def made(**more: Any) -> potstill.Distilled:
     options: dict[str, Any] = {
         "ipc": 4, "network": "convnet-d1-w4", "codec": "uint8", "steps": 3, "parametrization": SMALL, **more,
     }  # fmt: skip
-    return potstill.distill(DATA, "dm", optimizer="adamw", lr=0.01, **{"progress": None, **options})
+    return potstill.distill(DATA, "dm", **{"progress": None, **options})
 
 
 def payload(k: int = 3, d: int = 2, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
@@ -135,7 +136,7 @@ def test_the_width_is_the_largest_that_the_budget_holds() -> None:
         StoredGenerator(dim=2, width=200).sizes((100,) * 4, (1, 10, 10))
 
 
-@pytest.mark.parametrize("wrong", ["samples=0", "dim=0", "width=-1", "kl=-1.0"])
+@pytest.mark.parametrize("wrong", ["samples=0", "dim=0", "width=-1", "kl=-1.0", "lr=0"])
 def test_settings_out_of_range_are_refused(wrong: str) -> None:
     with pytest.raises(PotstillError, match="generator: samples and dim must be at least 1"):
         registry.create("parametrizations", f"generator:{wrong}")
@@ -198,6 +199,15 @@ def test_other_items_are_drawn_in_the_same_bytes(tmp_path: Path) -> None:
     assert len(torch.unique(again.inputs.flatten(1), dim=0)) == 160
     assert torch.equal(potstill.resample(many, 40, seed=9).inputs, many.inputs)
     assert not torch.equal(potstill.resample(small, 40, seed=8).inputs, many.inputs)
+
+
+@pytest.mark.parametrize("method", ["sre2l", "cim"])
+def test_methods_that_optimise_pictures_alone_refuse_it(method: str) -> None:
+    problem = toy_problem(ipc=4, source=SOURCE)
+    problem = dataclasses.replace(problem, parametrization=StoredGenerator(samples=2, dim=2))
+    kind = registry.resolve("methods", method)
+    with pytest.raises(PotstillError, match="optimises pictures, but the parametrization stores a network's weights"):
+        kind().resolve_defaults(problem)[0].init(problem, generator(0))
 
 
 def test_what_stores_its_items_draws_no_others() -> None:

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         Problem,
         RequiresAssets,
         Resamplable,
+        SetsLearningRate,
         StartsFromAssets,
         TargetDecoder,
     )  # fmt: skip
@@ -73,9 +74,9 @@ __all__ = [
     "GeometricAugmentation", "InputSpec", "Inputs", "Layered", "Method", "MethodInfo", "Metric", "Metrics", "Network",
     "NetworkFactory", "NetworkWeights", "NonNegativeInt", "Normalization", "Parametrization", "Payload",
     "PositiveFloat", "Preset", "Presets", "Problem", "ReadsOtherData", "Regularizer", "Release", "RequiresAssets",
-    "Resamplable", "Result", "SampleSum", "ScoringMethod", "Selection", "SeriesData", "Source", "Space", "Splits",
-    "StartsFromAssets", "StepCost", "Synthetic", "TargetDecoder", "TargetMovingAugmentation", "Task", "UnitFloat",
-    "Whitening", "label_mode",
+    "Resamplable", "Result", "SampleSum", "ScoringMethod", "Selection", "SeriesData", "SetsLearningRate", "Source",
+    "Space", "Splits", "StartsFromAssets", "StepCost", "Synthetic", "TargetDecoder", "TargetMovingAugmentation",
+    "Task", "UnitFloat", "Whitening", "label_mode",
 ]  # fmt: skip
 
 _MODULES = ("core.bounds", "core.data", "core.parts", "core.assets", "core.problem", "core.method", "tasks")

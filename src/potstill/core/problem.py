@@ -16,7 +16,8 @@ from potstill.tasks import Task, get_task
 
 __all__ = [
     "Budget", "ClassSeparable", "FixedSpace", "FollowsUpdates", "Parametrization", "Problem", "RequiresAssets",
-    "Resamplable", "StartsFromAssets", "TargetDecoder",
+    "Resamplable", "SetsLearningRate",
+    "StartsFromAssets", "TargetDecoder",
 ]  # fmt: skip
 
 
@@ -139,6 +140,17 @@ class FollowsUpdates(Protocol):
 
     def after_update(self, payload: Payload, /) -> Payload:
         """Return the tensors of the payload that follow an update."""
+        ...
+
+
+@runtime_checkable
+class SetsLearningRate(Protocol):
+    """`Parametrization` whose payload, such as a network's weights, moves at a rate of its own and not at the method's,
+    which is for values of inputs."""
+
+    @property
+    def payload_lr(self) -> float:
+        """Learning rate of AdamW."""
         ...
 
 
@@ -277,6 +289,17 @@ class Problem:
         """Assets that the parametrization starts from and no reader needs."""
         part = getattr(self.parametrization, "inner", self.parametrization)
         return part.init_assets(self) if isinstance(part, StartsFromAssets) else ()
+
+    @property
+    def starts_alone(self) -> bool:
+        """True where the parametrization starts from assets, and not from initial inputs."""
+        return isinstance(getattr(self.parametrization, "inner", self.parametrization), StartsFromAssets)
+
+    @property
+    def payload_lr(self) -> float | None:
+        """Learning rate of AdamW that the parametrization asks for; ``None``: the method's optimizer."""
+        part = getattr(self.parametrization, "inner", self.parametrization)
+        return part.payload_lr if isinstance(part, SetsLearningRate) else None
 
     def with_assets(self, assets: Mapping[str, Any]) -> "Problem":
         """Return a copy with opened assets by name."""

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 from potstill.core import Problem
 from potstill.errors import PotstillError
 
-__all__ = ["ReducedResolution", "image_shape", "stored_numbers"]
+__all__ = ["ReducedResolution", "image_shape", "require_input_values", "stored_numbers"]
 
 
 @runtime_checkable
@@ -43,3 +43,16 @@ def stored_numbers(problem: Problem) -> tuple[int, ...]:
     """float32 numbers that each class may store: what `Problem.sizes` hands to ``Parametrization.sizes``."""
     one = math.prod(problem.train.input.shape)
     return problem.value_budget or tuple(count * one for count in problem.counts)
+
+
+def require_input_values(problem: Problem, what: str) -> None:
+    """Refuse a parametrization whose payload moves at a rate of its own, for engines with another rule.
+
+    Raises:
+        PotstillError: it does.
+    """
+    if problem.payload_lr is not None:
+        raise PotstillError(
+            f"{what} optimises pictures, but the parametrization stores a network's weights; take pixels, or a method "
+            "that matches, such as dm"
+        )

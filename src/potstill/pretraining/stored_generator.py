@@ -61,12 +61,14 @@ class StoredGenerator:
     """Weight of the Kullback-Leibler term in that training, at least 0. Ours."""
     seed: int = 0
     """Seed of that training."""
+    lr: float = 0.005
+    """Learning rate of AdamW at which a method moves it, above 0; the method's own is for pixels. Ours."""
 
     def __post_init__(self) -> None:
-        if min(self.dim, self.samples) < 1 or min(self.width, self.epochs, self.kl, self.seed) < 0:
+        if min(self.dim, self.samples) < 1 or min(self.width, self.epochs, self.kl, self.seed) < 0 or self.lr <= 0:
             raise PotstillError(
-                "generator: samples and dim must be at least 1, width, epochs, kl and seed at least 0, not "
-                f"{self.samples}, {self.dim}, {self.width}, {self.epochs}, {self.kl} and {self.seed}"
+                "generator: samples and dim must be at least 1, width, epochs, kl and seed at least 0 and lr above 0, "
+                f"not {self.samples}, {self.dim}, {self.width}, {self.epochs}, {self.kl}, {self.seed} and {self.lr}"
             )
 
     @property
@@ -78,6 +80,11 @@ class StoredGenerator:
     def decoded_space(self) -> Space:
         """Space of the decoded pictures: always ``model``."""
         return "model"
+
+    @property
+    def payload_lr(self) -> float:
+        """Learning rate of AdamW."""
+        return self.lr
 
     def init_assets(self, problem: Problem, /) -> tuple[Asset, ...]:
         """Return the generator that the set starts from."""

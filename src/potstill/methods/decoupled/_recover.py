@@ -38,6 +38,7 @@ from potstill.methods.decoupled._statistics import RunningStatistics, Statistics
 from potstill.methods.decoupled._teachers import Labeller, StatisticsRules, TeacherNetwork
 from potstill.methods.decoupled._workspace import WholePayload, Workspace, make_workspace
 from potstill.methods.engine import has_classes
+from potstill.parametrize._shared import require_input_values
 from potstill.rng import draw_seed, generator
 
 __all__ = ["ClassTarget", "Recovery", "Target"]
@@ -118,6 +119,7 @@ class Recovery:
         return self.labeller.teachers.assets(problem)
 
     def init(self, problem: Problem, rng: Generator) -> RecoverState:
+        require_input_values(problem, "recovery")
         members = self.labeller.teachers.load(problem)
         encoded = problem.parametrization.encode(self.initial_images(problem, members, rng), problem, rng)
         payload = {n: t.detach().clone() for n, t in encoded.items()}

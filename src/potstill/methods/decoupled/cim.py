@@ -30,6 +30,7 @@ from potstill.functional.sampling import sample_distinct
 from potstill.methods.decoupled._realism import teacher_cross_entropy
 from potstill.methods.decoupled._teachers import CHUNK, TeacherConfig, TeacherNetwork
 from potstill.methods.engine import LossAndGrads, ObjectiveInputs, apply_update, require_tensor
+from potstill.parametrize._shared import require_input_values
 from potstill.rng import class_generators, generator
 
 __all__ = ["CIM", "CIMState", "easiest_samples"]
@@ -99,6 +100,7 @@ class CIM(TeacherConfig, Method[CIMState]):
         return self.teachers(needs_batch_norm=False).assets(problem)
 
     def init(self, problem: Problem, rng: Generator) -> CIMState:
+        require_input_values(problem, "cim")
         members = self.teachers().load(problem)
         generators = class_generators(rng, problem.class_names)
         index = torch.cat([easiest_samples(problem, members, c, self.samples, g) for c, g in enumerate(generators)])

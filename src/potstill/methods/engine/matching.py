@@ -120,12 +120,12 @@ class MatchingEngine:
         first = {f"payload/{n}": t for n, t in encoded.items()} | dict(self.extra_parameters)
         first |= {n: t.to(device_of(x)) for n, t in self._initial_labels(problem, x, y, rng).items()}
         bare = MatchingState(params=init_params({}, {}))
-        state = replace(bare, params=init_params(first, self._param_groups(bare, False)))
+        state = replace(bare, params=init_params(first, self._param_groups(problem, bare, False)))
         state = self.networks.init_state(problem, state, rng, seed)
         return replace(state, memory={**state.memory, **self.objective.init_memory(problem, rng)})
 
     def _initial_samples(self, problem: Problem, rng: Generator, seed: int | None) -> tuple[Inputs, Tensor | None]:
-        if problem.target_decoder is None:
+        if problem.target_decoder is None and not problem.starts_alone:
             return initial_samples(problem, self.initial, rng, problem.payload_space(self.space), seed)
         shape = (sum(problem.sizes), *problem.train.input.shape)  # it draws its stretches itself
         return torch.zeros(shape, device=problem.train.device), None
@@ -151,7 +151,7 @@ class MatchingEngine:
         for name, loss_and_grads, class_groups, divisor in self.objective.updates(problem, state, block):
             loss = 0.0
             for classes in class_groups:
-                groups = self._param_groups(state, classes is class_groups[-1])
+                groups = self._param_groups(problem, state, classes is class_groups[-1])
                 params, value = apply_update(
                     problem, params, partial(loss_and_grads, classes), groups, self.space, 1 / len(class_groups)
                 )
@@ -168,7 +168,7 @@ class MatchingEngine:
 
     def result(self, problem: Problem, state: MatchingState) -> Synthetic:
         stored = {**state.params.value, **strip_prefix(EMA_PREFIX, state.memory)}
-        values = param_values(replace(state.params, value=stored), self._param_groups(state, False))
+        values = param_values(replace(state.params, value=stored), self._param_groups(problem, state, False))
         extra = {n: t for n, t in values.items() if not n.startswith(("payload/", "labels/"))}
         labels = _targets(problem, values)
         return Synthetic(
@@ -221,9 +221,11 @@ class MatchingEngine:
         moving = (n for n in params.exp_avg if n.startswith(("payload/", "labels/")))
         return {EMA_PREFIX + n: torch.lerp(params.value[n], averages[n], self.ema_decay) for n in moving}
 
-    def _param_groups(self, state: MatchingState, last: bool) -> ParamGroups:
-        """Return the parameter groups, in which real targets do not move."""
-        return {**self.param_groups(state, last), TARGETS: ParamGroup(lr=0.0)}
+    def _param_groups(self, problem: Problem, state: MatchingState, last: bool) -> ParamGroups:
+        """Return the parameter groups, in which real targets do not move, and a payload may have a rate of its own."""
+        groups = {**self.param_groups(state, last), TARGETS: ParamGroup(lr=0.0)}
+        lr = problem.payload_lr
+        return groups if lr is None else {**groups, "payload/": ParamGroup(lr=lr, optimizer="adamw")}
 
     def num_steps(self, problem: Problem) -> int | None:
         return self.steps
