@@ -1,0 +1,53 @@
+"""A generator as the set: benchmarks/generator_as_set.py."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tools.docs.frontier import NAMES
+from tools.docs.parts import interval, table
+
+__all__ = ["generator_set"]
+
+WORDS = {
+    "start 500": "the generator as it starts, 500 drawn", "dm 10": "after `dm`, 10 drawn",
+    "dm 50": "after `dm`, 50 drawn", "dm 500": "after `dm`, 500 drawn", "real": "best coded real pictures",
+}  # fmt: skip
+
+
+def generator_set(root: Path) -> str:
+    """A table for each data set and budget, a row for each way."""
+    path = root / "results" / "generator_as_set.json"
+    if not path.exists():
+        return "Nothing has been measured yet."
+    held = json.loads(path.read_text(encoding="utf-8"))
+    blocks = [_block(part) for part in held["data"].values()]
+    students = sorted({part["students"] for part in held["data"].values()})
+    about = (
+        "Test accuracy in percent: means over sets with 95 % intervals (Student's t), each the mean of "
+        f"{' or '.join(map(str, students))} students of 600 updates; minus real: the difference in pairs and its "
+        "interval. *Drawn* is per class. Training of the generator before the first step is not in the bytes and takes "
+        f"about half a minute. {held['machine']['processor']}, torch {held['machine']['torch']}. "
+        "`benchmarks/generator_as_set.py`"
+    )
+    return "\n\n".join([*blocks, about])
+
+
+def _block(part: Mapping[str, Any]) -> str:
+    networks = list(next(iter(part["rows"].values()))["scores"])
+    head: list[object] = ["way", "bytes", "pictures"]
+    head += [cell for n in networks for cell in (f"`{n}`", "minus real")]
+    rows: list[list[object]] = []
+    for row, of in part["rows"].items():
+        cells: list[object] = [WORDS[row], f"{of['bytes']:,.0f}", f"{of['items']:,.0f}"]
+        for n in networks:
+            gap = of.get("over real", {}).get(n)
+            ends = "" if gap is None else " [{:+.1f}, {:+.1f}]".format(*(100 * end for end in gap["ci95"]))
+            cells += [
+                interval(of["scores"][n], 100, ".1f"), "" if gap is None else f"{100 * gap['mean']:+.1f}{ends}"
+            ]  # fmt: skip
+        rows.append(cells)
+    n = next(iter(part["rows"].values()))["scores"][networks[0]]["n"]
+    title = f"**{NAMES.get(part['name'], part['name'])}, {part['budget']:,} bytes, n = {n} sets**"
+    return f"{title}\n\n{table(head, rows)}"
