@@ -126,8 +126,12 @@ def multiple(k: dict[str, Any] | None) -> str:
     """Return k with its interval; ``>`` and ``<`` say that it lies beyond the measured real samples."""
     if k is None:
         return "—"
-    low, high = f"{_SIGNS[k['low_side']]}{k['low']:.1f}", f"{_SIGNS[k['high_side']]}{k['high']:.1f}"
-    return f"{_SIGNS[k['side']]}{k['k']:.1f} [{low}, {high}]"
+    low, high = f"{_SIGNS[k['low_side']]}{_short(k['low'])}", f"{_SIGNS[k['high_side']]}{_short(k['high'])}"
+    return f"{_SIGNS[k['side']]}{_short(k['k'])} [{low}, {high}]"
+
+
+def _short(k: float) -> str:
+    return f"{k:.1f}" if k >= 0.1 else f"{k:.2f}"
 
 
 def _percent(values: list[float]) -> str:
