@@ -10,6 +10,7 @@ from tools.docs.parts import interval, table
 __all__ = ["image_text"]
 
 _TITLES = {"emoji": "Emoji and their names", "stamps": "Stamps and their captions"}
+_RIVALS = ("random-bytes", "prototypes-bytes")
 _METRICS = ("ir@1", "ir@10", "tr@1", "tr@10")
 
 
@@ -24,10 +25,11 @@ def image_text(root: Path) -> str:
     about = [
         "Recall in percent on the test split; the score is the mean of Recall@10 both ways. Each set is measured by",
         f"{students} students of the shortened protocol on pictures of 16 × 16, network `{held['network']}`; spreads",
-        "are deviations over sets. *Over random*: difference from random pairs in the bytes of the `vl-distill` set,",
-        "seed by seed, in points, with the 95 % interval (Student's t); intervals are of single rows, not corrected",
-        f"for their number. {held['machine']['processor']}, one thread, torch {held['machine']['torch']}.",
-        "`benchmarks/pairs.py`",
+        "are deviations over sets. *Over random* and *over prototypes*: difference from random pairs and from",
+        "prototypes in the bytes of the `vl-distill` set, seed by seed, in points, with the 95 % interval (Student's",
+        "t); intervals are of single rows, not corrected for their number. *As captions*: the score with the nearest",
+        f"real captions in place of learned texts. {held['machine']['processor']}, one thread,",
+        f"torch {held['machine']['torch']}. `benchmarks/pairs.py`",
     ]
     return "\n\n".join([*(_block(held, *size) for size in sizes), " ".join(about)])
 
@@ -36,26 +38,34 @@ def _block(held: dict[str, Any], data: str, size: int) -> str:
     cells: dict[str, list[dict[str, Any]]] = {}
     for row in held["rows"]:
         cells[row] = [c for n in range(99) if (c := held["cells"].get(f"{data} {size} {row} {n}"))]
-    rivals = [c["mean"] for c in cells["random-bytes"]]
+    rivals = [[c["mean"] for c in cells[row]] for row in _RIVALS]
     rows = [_row(row, some, rivals) for row, some in cells.items() if some]
     about, full = held["data"][data], held["data"][data]["full"]["mean"]
     title = (
         f"**{_TITLES[data]}, {size} of {about['train']:,} pairs**, codec `{about['codec']['chosen']}` (full data: "
         f"{100 * full:.1f})"
     )
-    return f"{title}\n\n{table(['set', 'sets', 'pairs', 'bytes', 'score', 'over random', *_METRICS], rows)}"
+    head = ["set", "sets", "pairs", "bytes", "score", "over random", "over prototypes", "as captions", *_METRICS]
+    return f"{title}\n\n{table(head, rows)}"
 
 
-def _row(row: str, some: list[dict[str, Any]], rivals: list[float]) -> list[object]:
+def _row(row: str, some: list[dict[str, Any]], rivals: list[list[float]]) -> list[object]:
     means = [c["mean"] for c in some]
     found = summary(means)
     spread = "" if found["std"] is None else f" ± {100 * found['std']:.1f}"
-    n = min(len(means), len(rivals))
-    gap = "" if row == "random-bytes" or n < 2 else interval(paired_difference(means[:n], rivals[:n]), 100, "+.1f")
+    gaps = [_over(means, rival) if row != name else "" for name, rival in zip(_RIVALS, rivals, strict=True)]
+    captions = [c["nearest captions"] for c in some if "nearest captions" in c]
     name = f"`{row.removesuffix('-bytes')}`" + (" in equal bytes" if row.endswith("-bytes") else "")
     name = "`prototypes`, means" if row == "prototype means" else name
     return [
         name, len(some), f"{sum(c['items'] for c in some) / len(some):,.0f}",
-        f"{sum(c['bytes'] for c in some) / len(some):,.0f}", f"{100 * found['mean']:.1f}{spread}", gap,
+        f"{sum(c['bytes'] for c in some) / len(some):,.0f}", f"{100 * found['mean']:.1f}{spread}", *gaps,
+        f"{100 * sum(captions) / len(captions):.1f}" if captions else "",
         *(f"{100 * sum(c['metrics'][m] for c in some) / len(some):.1f}" for m in _METRICS),
     ]  # fmt: skip
+
+
+def _over(means: list[float], rivals: list[float]) -> str:
+    """Return the difference, with its interval from two sets on."""
+    n = min(len(means), len(rivals))
+    return "" if n < 2 else interval(paired_difference(means[:n], rivals[:n]), 100, "+.1f")

@@ -45,8 +45,9 @@ class Prototypes(ClassByClass[SelectionState]):
         1982,
         tasks=("retrieval",),
         multi_input=True,
-        use_when="Take it for captioned pictures in seconds: it needs no training, and its medoids are real pairs.",
-        avoid_when="Avoid its means where a cluster holds unlike pictures, as they blur.",
+        use_when="Take it first for captioned pictures: without any training it was above random pairs in equal bytes, "
+        "and level with learned ones of 100 pairs.",
+        avoid_when="Avoid it where captions or pictures are often wrong: a lone pair may become a cluster of its own.",
         related=("k-means", "vl-distill", "random"),
     )
     state_type: ClassVar[type] = SelectionState

@@ -73,7 +73,8 @@ class LoRS(PairFields, TrajectoryFields, EngineMethod[MatchingState]):
         family="trajectory", kinds=("pair",), multi_input=True, tasks=("retrieval",),
         training={"lr": 0.1, "epochs": 100},
         use_when="Take it for captioned pictures of which many are alike, so that a text is right for several.",
-        avoid_when="Avoid it where other programs are to train on the set: they must know its loss.",
+        avoid_when="Avoid it first: 100 pairs were below random ones here, and whoever trains on the set must know its "
+        "loss.",
         related=("vl-distill", "mtt", "prototypes"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {

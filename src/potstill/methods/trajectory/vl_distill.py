@@ -47,8 +47,9 @@ class VLDistill(PairFields, TrajectoryFields, EngineMethod[MatchingState]):
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Vision-Language Dataset Distillation", paper="arXiv:2308.07545", year=2024, family="trajectory",
         kinds=("pair",), multi_input=True, tasks=("retrieval",), training={"lr": 0.1, "epochs": 50},
-        use_when="Take it for captioned pictures, where a set of some hundred pairs is to train two encoders.",
-        avoid_when="Avoid it where stored real pairs are small: they hold more pairs in the same bytes.",
+        use_when="Take it for captioned pictures, where few bytes are to train two encoders: it was above random pairs "
+        "in equal bytes here.",
+        avoid_when="Avoid it before prototypes, which were level with 100 pairs here, are real and take seconds.",
         related=("lors", "mtt", "prototypes"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {"quick": {**QUICK, **PAIRS}, "good": {**GOOD, **PAIRS}}
