@@ -55,8 +55,8 @@ class CanvasPacking(Method[PackingState]):
         title="OD3: Optimization-free Dataset Distillation for Object Detection", paper="arXiv:2506.01942", year=2026,
         family="decoupled", tasks=("detection",),
         use_when="Take it for pictures with boxes of which some classes are rare: each picture holds more objects.",
-        avoid_when="Avoid blank grounds, which were far below random pictures on scenes of digits; on real grounds it was "
-        "not told apart from them.",
+        avoid_when="Avoid blank grounds, which were far below random pictures on scenes of digits; on real ones it "
+        "was not told apart from them.",
         related=("balanced-boxes", "random", "rded"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {"quick": {"observer_epochs": 10}, "good": {"observer_epochs": 30}}
