@@ -41,8 +41,8 @@ def detection(root: Path) -> str:
         f"{held['test pictures']} test scenes of {held['side']} × {held['side']}, digits on photographs, and may have",
         f"{held['budget']:,} bytes; its score is the mean of the students ({students}, {held['steps']} updates;",
         f"{held['steps of all']} on all pictures). *Over random*: difference within draws, in points, with the 95 %",
-        "interval (Student's t), of single rows, not corrected for their number. Four bits a value where nothing else",
-        f"is said. {held['machine']['processor']}, one thread, torch {held['machine']['torch']}.",
+        "interval (Student's t), of single rows, not corrected for their number. Four bits a value, or those named.",
+        f"{held['machine']['processor']}, one thread, torch {held['machine']['torch']}.",
         "`benchmarks/detection.py`",
     ]
     return f"{table(head, rows)}\n\n{' '.join(about)}"
