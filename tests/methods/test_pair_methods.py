@@ -17,7 +17,8 @@ from potstill.errors import PotstillError
 from potstill.functional.param_groups import init_params
 from potstill.functional.train import copy_parameters
 from potstill.methods.engine import FixedNetworks, MatchingState
-from potstill.methods.selection.prototypes import PrototypeInit, Prototypes, joint_rows
+from potstill.methods.engine.joint_pairs import PrototypeInit, joint_rows
+from potstill.methods.selection.prototypes import Prototypes
 from potstill.methods.trajectory._objective import STUDENT_LR, Block, TrajectoryDistance, tower_parameters
 from potstill.methods.trajectory._parts import LastStep, RelativeDistance, StartEpochs
 from potstill.methods.trajectory.lors import LoRS, SimilarityRows

@@ -25,14 +25,14 @@ from potstill.methods.engine import (
     choose_mode_by_memory,
     objective_mode,
 )
-from potstill.methods.selection.prototypes import PrototypeInit
+from potstill.methods.engine.joint_pairs import PrototypeInit
 from potstill.methods.trajectory._expert_init import ExpertInit
 from potstill.methods.trajectory._objective import STUDENT_LR, TrajectoryDistance
 from potstill.methods.trajectory._parts import StartEpochs, TrajectoryParts, gsam_training
 from potstill.pretraining.trajectories import ExpertTrajectories
 
 __all__ = [
-    "GOOD", "QUICK", "AlignedFields", "InitFrom", "PairFields", "Published", "TrajectoryFields",
+    "GOOD", "PAIRS", "QUICK", "AlignedFields", "InitFrom", "PairFields", "Published", "TrajectoryFields",
     "build_trajectory_engine", "nearest_run",
 ]  # fmt: skip
 
@@ -52,6 +52,10 @@ on held-out training data (``benchmarks/small_data.py``; docs/benchmarks/strong.
 GOOD: Mapping[str, Any] = {**QUICK, "num_experts": 10, "iterations": 1000}
 """Preset ``good``: more experts and steps. With the published values for the rest, sets of 50 small inputs diverged,
 and the last epochs of 25, in which experts hardly move, led them away from what early ones teach (ibid.)."""
+
+PAIRS: Mapping[str, Any] = {"min_updates_per_epoch": 20, "student_steps": 8, "batch": 50, "lr": 0.01}
+"""Values of the presets: as many student steps as published, on batches that a processor can afford, and a rate that
+leaves pictures smooth enough to be coded in few bytes (chosen on held-out training data)."""
 
 InitFrom: TypeAlias = Literal["real", "noise", "k-means", "right"]
 """Initial samples; ``right``: real samples that experts classify correctly."""

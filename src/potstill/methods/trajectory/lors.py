@@ -22,13 +22,13 @@ from potstill.methods.engine import AUTO, Auto, EngineMethod, MatchingEngine, Ma
 from potstill.methods.trajectory._published import LORS as RUNS
 from potstill.methods.trajectory._values import (
     GOOD,
+    PAIRS,
     QUICK,
     PairFields,
     Published,
     TrajectoryFields,
     build_trajectory_engine,
 )
-from potstill.methods.trajectory.vl_distill import PAIRS
 
 __all__ = ["LoRS", "SimilarityRows"]
 

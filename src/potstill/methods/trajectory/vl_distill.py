@@ -17,15 +17,15 @@ The released distill.py multiplies cosines by log(1/0.07) ≈ 2.66 where its exp
 learn by the experts' loss. It draws the batch of each step by itself; here batches are those of random permutations.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from potstill.core import MethodInfo, Presets, Problem
 from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.trajectory._published import VL_DISTILL as RUNS
 from potstill.methods.trajectory._values import (
     GOOD,
+    PAIRS,
     QUICK,
     PairFields,
     Published,
@@ -33,11 +33,7 @@ from potstill.methods.trajectory._values import (
     build_trajectory_engine,
 )
 
-__all__ = ["PAIRS", "VLDistill"]
-
-PAIRS: Mapping[str, Any] = {"min_updates_per_epoch": 20, "student_steps": 8, "batch": 50, "lr": 0.01}
-"""Values of the presets: as many student steps as published, on batches that a processor can afford, and a rate that
-leaves pictures smooth enough to be coded in few bytes (chosen on held-out training data)."""
+__all__ = ["VLDistill"]
 
 
 @dataclass(frozen=True, kw_only=True)
