@@ -27,7 +27,8 @@ def generator_set(root: Path) -> str:
     about = (
         "Test accuracy in percent: means over sets with 95 % intervals (Student's t), students of 600 updates "
         f"({' or '.join(map(str, students))} a set); minus the start: the difference in pairs and its interval. "
-        "*Drawn* is per class. How real pictures of the same bytes compare: [bytes](../benchmarks/bytes.md). Training of the generator before the first step is not in the bytes and takes "
+        "*Drawn* is per class. How real pictures of the same bytes compare: [bytes](../benchmarks/bytes.md). "
+        "Training of the generator before the first step is not in the bytes and takes "
         f"about half a minute. {held['machine']['processor']}, torch {held['machine']['torch']}. "
         "`benchmarks/generator_as_set.py`"
     )
