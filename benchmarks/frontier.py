@@ -79,7 +79,8 @@ GENERATOR: dict[str, Any] = {
 DRAWN = 500
 """Pictures of each class that students draw from a set that is a generator."""
 PLANNED = 1.3
-"""Bytes that a generator is planned by, over those it may have: coded weights take less than their bits."""
+"""Bytes that a generator of 2 or 4 kB is planned by, over those it may have: coded weights take less than their bits.
+Larger ones need less, or they are too large at the end."""
 TABLE: dict[str, Any] = {"codec": "uint4", "batch_real": 64, "optimizer": "adamw", "lr": 0.02}
 ARMS: dict[str, dict[str, dict[str, Any]]] = {
     "image": {
