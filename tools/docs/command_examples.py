@@ -60,6 +60,9 @@ EXAMPLES = (
     "potstill distill digits --method herding --ipc 1 --out chosen.safetensors",
     "potstill export chosen.safetensors --to indices --out indices.safetensors",
     "potstill materialize indices.safetensors --data digits --out again.safetensors",
+    "potstill distill digits --method dm --parametrization generator:dim=8,epochs=2 --ipc 5 --steps 10 "
+    "--network convnet-w16 --codec uint4 --out generator.safetensors",
+    "potstill resample generator.safetensors --ipc 500 --out many.safetensors",
     "potstill methods dm",
     "potstill protocols",
     "potstill networks",

@@ -25,6 +25,7 @@ GUIDES: dict[str, tuple[str, ...]] = {
     "score": ("guides/selection.md",),
     "compare": ("learn/first-comparison.md", "guides/choose-a-method.md"),
     "scaling": ("guides/soft-labels.md", "benchmarks/scaling.md"),
+    "resample": ("guides/generator-as-set.md",),
     "use search": ("guides/search.md",),
     "use continual": ("guides/continual.md",),
     "use federated": ("guides/federated.md",),

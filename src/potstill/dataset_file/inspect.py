@@ -12,7 +12,7 @@ from potstill.core import Inputs
 from potstill.core.nested import named_tensors
 from potstill.dataset_file.dataset import Distilled, format_shape
 from potstill.dataset_file.load import load
-from potstill.dataset_file.metadata import input_from_json, is_classification
+from potstill.dataset_file.metadata import input_from_json, is_classification, task_from_json
 from potstill.tasks import is_ragged, target_mask
 
 __all__ = ["describe", "inspect"]
@@ -77,7 +77,7 @@ def _label_kind(small: Distilled) -> str:
         return "scores (real rows; a hard label is one-hot − 1/k)"
     if small.is_classification:
         return "soft" if small.has_soft_labels else "hard"
-    if is_ragged(small.task):
+    if is_ragged(task_from_json(small.metadata)):
         total = int(target_mask(small.labels).sum())
         return f"{total:,} in all, {total / len(small):.1f} each"
     count = small.labels[:1].numel()
