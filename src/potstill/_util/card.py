@@ -39,7 +39,7 @@ _READABLE = (
 """Values for a reader without Potstill, the most useful first."""
 _ROOM, _SHARE = 170, 30
 """Characters of ``card``, and bytes of the set for one more: what does not fit is compressed."""
-_OVERHEAD, _HEADER = 1.05, 1536
+_OVERHEAD, _HEADER = 1.05, 1024
 """Largest size of a file, as a share of the set's bytes, and bytes besides."""
 _RAW = -15
 """Deflate without a header of its own: the file has a hash."""
@@ -65,7 +65,7 @@ def shared_decoder_bytes(metadata: Mapping[str, Any]) -> int:
 
 
 def file_size_note(stated: int, size: int) -> str:
-    """Return the size of a file in words where it is over 5 % and 1.5 kB more than the bytes of the set; else nothing.
+    """Return the size of a file in words where it is over 5 % and 1 kB more than the bytes of the set; else nothing.
 
     Names of columns, categories and items, the scale of each column and how the set was made stand in the header. A
     file of real samples has them, too, so that comparisons count neither.
