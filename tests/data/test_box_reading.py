@@ -201,6 +201,30 @@ def test_yolo_takes_outlines_empty_pictures_and_names_of_several_forms(tmp_path:
     assert len(read(root, skip_bad=True).train) == 9
 
 
+@pytest.mark.parametrize("size", [None, (16, 16)])
+def test_damaged_pictures_of_yolo_are_said_as_those_of_other_folders(
+    tmp_path: Path, size: tuple[int, int] | None
+) -> None:
+    """Of both parts and with whole headers too: they are named, or left out and said in one line."""
+    root = write_yolo(tmp_path / "boxes", parts=True)
+    (root / "train" / "images" / "001.png").write_bytes(b"none")
+    (root / "valid" / "images" / "005.png").write_bytes(b"")
+    cut = root / "train" / "images" / "002.png"
+    cut.write_bytes(cut.read_bytes()[:200])
+    with pytest.raises(PotstillError, match=r"001\.png: not an image.*; `skip_bad=True` leaves such files out$"):
+        read(root, size=size)
+    splits = read(root, size=size, skip_bad=True)
+    assert splits.test is not None
+    assert (len(splits.train), len(splits.test)) == (6, 1)
+    (note,) = (note for note in splits.notes if "left out" in note)
+    assert note.startswith("boxes: 3 damaged pictures left out (")
+    assert note.count(".png: ") == 3
+    for picture in root.rglob("*.png"):
+        picture.write_bytes(b"none")
+    with pytest.raises(PotstillError, match=r"boxes: none of 10 pictures can be read, the first is .*001\.png: not an"):
+        read(root, size=size, skip_bad=True)
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [

@@ -101,7 +101,7 @@ def test_broken_pictures_are_left_out_of_the_second_loading_too(root, decodings)
     second = load(root, skip_bad=True)
     assert decodings[0] == before
     assert same(first, second)
-    assert any("1 broken pictures left out" in note for note in second.notes)
+    assert any("1 damaged pictures left out" in note for note in second.notes)
     assert first.notes == second.notes
 
 

@@ -330,7 +330,7 @@ def test_a_broken_picture_is_named_or_left_out(tmp_path, name):
     s = load(root, skip_bad=True, test_fraction=0)
     assert s.train.labels.bincount().tolist() == [5, 5]
     assert s.train.input.shape == (3, 6, 8), "the broken file has no say in the size"
-    assert "1 broken pictures left out" in s.notes[0]
+    assert "1 damaged pictures left out" in s.notes[0]
     assert name in s.notes[0]
 
 

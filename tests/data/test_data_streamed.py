@@ -418,7 +418,7 @@ def test_a_broken_file_is_named_or_left_out(tmp_path, monkeypatch, size):
     monkeypatch.setattr(streaming, "NORMALIZATION_SAMPLES", 100)
     _, read = both(tmp_path / "photos", size=size, skip_bad=True, test_fraction=0)
     assert len(read.train) == 21
-    assert any(note.startswith("photos: 1 broken pictures left out (") for note in read.notes)
+    assert any(note.startswith("photos: 1 damaged pictures left out (") for note in read.notes)
     put(tmp_path / "photos/bee/5.jpg", b"this is no picture")
     both(tmp_path / "photos", size=size, skip_bad=True, test_fraction=0)
     if size is None:
@@ -438,7 +438,7 @@ def test_a_broken_picture_in_a_shard_is_named_with_its_member(tmp_path, monkeypa
         source.fetch(torch.arange(len(source)))
     read = load(pattern, stream=True, size=8, test_fraction=0, skip_bad=True)
     assert len(read.train) == 35
-    assert any("x-{0..17}".partition("-")[0] in note and "1 broken pictures left out" in note for note in read.notes)
+    assert any("x-{0..17}".partition("-")[0] in note and "1 damaged pictures left out" in note for note in read.notes)
 
 
 def test_all_broken_is_an_error_even_when_skipping(tmp_path):

@@ -53,12 +53,11 @@ def is_boxed(data: object) -> bool:
     return found is not None and ((path / "images").is_dir() or "coco" in found[0].name)
 
 
-def list_boxes(path: Path, *, skip_bad: bool = False) -> tuple[Detection, Detection | None]:
+def list_boxes(path: Path) -> tuple[Detection, Detection | None]:
     """Read the boxes of a COCO file or of a folder, of the training part and of the test part if there is one.
 
     Args:
         path: for which `is_boxed` is true, or a folder of VOC's XML files.
-        skip_bad: leave out YOLO's pictures that cannot be read, with a note.
 
     Raises:
         PotstillError: there are no such files, or they are malformed.
@@ -68,7 +67,7 @@ def list_boxes(path: Path, *, skip_bad: bool = False) -> tuple[Detection, Detect
     if not path.is_dir():
         return load_detection(path), None
     if is_yolo_folder(path) and not _jsons(path / "annotations"):
-        return list_yolo(path, skip_bad=skip_bad)
+        return list_yolo(path)
     if (found := _coco_files(path)) is not None:
         train, test = (None if file is None else load_detection(file) for file in found)
         assert train is not None

@@ -59,7 +59,7 @@ def fit_boxes(boxes: Float[Tensor, "m 4"], size: tuple[int, int], to: tuple[int,
 
 
 def _read_files(task: ObjectDetection, path: Path, options: ReadOptions) -> RawSplits:
-    train, test = list_boxes(path, skip_bad=options.skip_bad)
+    train, test = list_boxes(path)
     name = path.resolve().stem if path.suffix.lower() == ".json" else path.resolve().name
     images, cut = [*train.images, *(() if test is None else test.images)], len(train)
     notes = [note for part in (train, test) if part is not None for note in part.notes]

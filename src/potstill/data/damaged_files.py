@@ -17,10 +17,10 @@ class DamagedFiles:
 
     def __init__(self, noun: str, *, skip_bad: bool) -> None:
         self._noun, self._skip = noun, skip_bad
-        self._reasons: dict[Path, str] = {}
+        self._reasons: dict[Path | str, str] = {}
 
-    def add(self, path: Path, error: Exception) -> None:
-        """Add a file.
+    def add(self, path: Path | str, error: Exception) -> None:
+        """Add a file, or the name of one inside another.
 
         Raises:
             PotstillError: files are not to be left out.

@@ -35,6 +35,7 @@ class BoxedImage:
     id: int | str
     path: Path
     height: int
+    """0 where only the file says the size and it cannot be read."""
     width: int
     boxes: Float[Tensor, "m 4"]
     """left, top, right, bottom in pixels; the image spans (0, 0) to (width, height)."""

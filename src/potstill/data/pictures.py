@@ -22,6 +22,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
 from potstill._util.input_limits import limit_hint, limits
+from potstill.data.damaged_files import DamagedFiles
 from potstill.data.error_text import reason
 from potstill.data.limits import require_memory
 from potstill.errors import PotstillError
@@ -320,20 +321,14 @@ def decode_images(
     Args:
         items: what to call the picture in a message, and the picture.
         size: (height, width).
-        skip_bad: leave broken pictures out (noted) instead of raising.
+        skip_bad: leave damaged pictures out (noted) instead of raising.
         name: of the data, for notes.
 
     Raises:
-        PotstillError: a picture is broken or a decompression bomb (unless ``skip_bad``), or all are; those of 16 bits
+        PotstillError: a picture is damaged or a decompression bomb (unless ``skip_bad``), or all are; those of 16 bits
             hold no value above 255.
     """
-    bad: dict[str, str] = {}
-
-    def refuse(where: str, error: BadPictureError) -> None:
-        if not skip_bad:
-            raise PotstillError(f"{where}: {error}; `skip_bad=True` leaves such files out") from None
-        bad[where] = str(error)
-
+    bad = DamagedFiles("pictures", skip_bad=skip_bad)
     sides: dict[int, tuple[int, int]] = {}
     good = list(range(len(items)))
     if size is None:
@@ -341,7 +336,7 @@ def decode_images(
             try:
                 sides[i] = read_header(items[i][1])[:2]
             except BadPictureError as error:
-                refuse(items[i][0], error)
+                bad.add(items[i][0], error)
         good = list(sides)
     while True:
         target, note = (
@@ -357,7 +352,7 @@ def decode_images(
             try:
                 x, lost = decode_image(picture, target)
             except BadPictureError as error:
-                refuse(where, error)
+                bad.add(where, error)
                 continue
             pixels[len(positions)] = x
             positions.append(i)
@@ -367,13 +362,9 @@ def decode_images(
             break
         good = positions  # a picture with a whole header but broken pixels must not decide the size: decode once more
     if not positions:
-        where, why = next(iter(bad.items()), (name, "there are no pictures"))
-        raise PotstillError(f"{name}: none of {len(items)} pictures can be read, the first is {where}: {why}")
+        raise bad.none_left(name, len(items)) if items else PotstillError(f"{name}: there are no pictures")
     notes = [f"{name}: {note}"] if note else []
-    notes += losses.notes()
-    if bad:
-        shown = "; ".join(f"{where}: {why}" for where, why in list(bad.items())[:3])
-        notes.append(f"{name}: {len(bad)} broken pictures left out ({shown}{'; …' if len(bad) > 3 else ''})")
+    notes += [*losses.notes(), *bad.notes(name)]
     channels = pixels[: len(positions), ..., :1] if grey else pixels[: len(positions)]
     return DecodedImages(
         torch.from_numpy(np.ascontiguousarray(channels.transpose(0, 3, 1, 2))), positions, tuple(notes)

@@ -158,7 +158,7 @@ def _notes(index: Index) -> list[str]:
     if index.bad:
         more = "; …" if len(index.bad) > 3 else ""
         shown = "; ".join(_reasons(index, index.bad))
-        notes.append(f"{index.name}: {len(index.bad)} broken pictures left out ({shown}{more})")
+        notes.append(f"{index.name}: {len(index.bad):,} damaged pictures left out ({shown}{more})")
     return notes
 
 

@@ -47,12 +47,13 @@ def is_yolo_folder(root: Path) -> bool:
     return found is not None and any(found[0][1].glob("*.txt"))
 
 
-def list_yolo(root: Path, *, skip_bad: bool = False) -> tuple[Detection, Detection | None]:
+def list_yolo(root: Path) -> tuple[Detection, Detection | None]:
     """Read the boxes of both parts; of pictures only the headers are read, as boxes are shares of their sizes.
+
+    Pictures that cannot be read are left to the decoder, as in other folders.
 
     Args:
         root: for which `is_yolo_folder` is true.
-        skip_bad: leave out pictures that cannot be read, with a note.
 
     Raises:
         PotstillError: there are no class names, a line is no box, a class has no name, or a text file has no picture.
@@ -61,27 +62,24 @@ def list_yolo(root: Path, *, skip_bad: bool = False) -> tuple[Detection, Detecti
     if found is None:
         raise PotstillError(f"{root}: YOLO's boxes are read from images/ and labels/; make these")
     classes, name = _class_names(root), root.resolve().name
-    parts = [None if pair is None else _read_part(pair, classes, name, skip_bad=skip_bad) for pair in found]
+    parts = [None if pair is None else _read_part(pair, classes, name) for pair in found]
     assert parts[0] is not None
     return parts[0], parts[1]
 
 
-def _read_part(folders: _Folders, classes: tuple[str, ...], name: str, *, skip_bad: bool) -> Detection:
+def _read_part(folders: _Folders, classes: tuple[str, ...], name: str) -> Detection:
     pictures = {p.stem: p for p in sorted(folders[0].iterdir()) if p.suffix.lower() in SUFFIXES}
     texts = {p.stem: p for p in sorted(folders[1].glob("*.txt")) if p.name != "classes.txt"}
     if lonely := sorted(texts.keys() - pictures.keys()):
         raise PotstillError(f"{texts[lonely[0]]}: there is no picture of this name in {folders[0]}; add it there")
     if not pictures:
         raise PotstillError(f"{folders[0]}: there are no pictures; put them there")
-    images, bad = [], []
+    images = []
     for stem, path in pictures.items():
         try:
             height, width, _ = read_header(path)
-        except BadPictureError as error:
-            if not skip_bad:
-                raise PotstillError(f"{path}: {error}; `skip_bad=True` leaves such files out") from None
-            bad.append(f"{path}: {error}")
-            continue
+        except BadPictureError:
+            height = width = 0
         rows = _rows(texts[stem], classes) if stem in texts else []
         numbers = torch.tensor(rows, dtype=torch.float64).reshape(-1, 5)
         sides = torch.tensor([width, height, width, height], dtype=torch.float64)
@@ -91,8 +89,7 @@ def _read_part(folders: _Folders, classes: tuple[str, ...], name: str, *, skip_b
                 labels=numbers[:, 0].long(),
             )
         )  # fmt: skip
-    notes = (f"{name}: {len(bad)} broken pictures left out ({'; '.join(bad[:3])})",) if bad else ()
-    return Detection(name=name, classes=classes, images=tuple(images), notes=notes, upright=True)
+    return Detection(name=name, classes=classes, images=tuple(images), upright=True)
 
 
 def _rows(path: Path, classes: tuple[str, ...]) -> list[list[float]]:
