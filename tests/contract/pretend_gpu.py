@@ -373,10 +373,13 @@ def uses() -> dict[str, Any]:
     network, given = "convnet-d1-w4", {"device": DEVICE, "executor": "serial"}
     names = (network, "convnet-d1-w8")
     _attempt(failures, "search by halving", lambda: search(splits, names, out=folder / "a", updates=8, **given))
-    for n, proxy in enumerate(("random:4", "dm", "grad-norm", "early")):
-        _attempt(failures, f"search by {proxy}", lambda n=n, proxy=proxy: search(
-            splits, names, out=folder / f"p{n}", proxy=parse_proxy(proxy, ipc=2, steps=3), updates=8, full_updates=8,
-            train_all=True, **given,
+    proxies = [
+        parse_proxy(proxy, ipc=2, steps=3)
+        for proxy in ("random:4", "random:4@half:bits=1", "k-means:3", "dm", "grad-norm", "operations", "early")
+    ]  # fmt: skip
+    for n, proxy in enumerate([*proxies, parse_proxy("dm", ipc=2, soft=True, steps=3)]):
+        _attempt(failures, f"search by {proxy.name}", lambda n=n, proxy=proxy: search(
+            splits, names, out=folder / f"p{n}", proxy=proxy, updates=8, full_updates=8, train_all=True, **given,
         ))  # fmt: skip
     _attempt(failures, "continual", lambda: continual(
         splits, out=folder / "c", memories=("random@uint4", "coded"), methods=("dm", "remember"), bytes=900, orders=2,

@@ -1,19 +1,25 @@
 """Cells of a use: independent measurements, each a JSON file, computed by any executor and read where it is there."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
 
+from potstill._util.file_lock import OutputBusyError, exclusive_output
 from potstill._util.formatting import parse_size
 from potstill.dataset_file import write_atomic
 from potstill.errors import PotstillError
-from potstill.execution import Executor, choose_executor
+from potstill.execution import Executor, Serial, choose_executor
 
-__all__ = ["CellFile", "WayCell", "parse_sizes", "read_json", "run_cells", "write_json"]
+__all__ = ["CellFile", "WayCell", "compute_missing", "parse_sizes", "read_json", "run_cells", "write_json"]
+
+POLL = 0.2
+"""Seconds between looks at cells that other processes compute."""
 
 
 class CellFile(Protocol):
@@ -80,12 +86,63 @@ def run_cells(
     if missing:
         jobs = [cells[n] for n in missing]
         runner = executor or choose_executor(len(jobs), device, compute, *jobs)
-        for n, result in zip(missing, runner.map(compute, jobs), strict=True):
-            results[n] = result
-            write_json(paths[n], {"settings": whole[n], **result})
+        own = [paths[n] for n in missing], [whole[n] for n in missing]
+        for at, result in compute_missing(jobs, compute, *own, runner, what):
+            results[missing[at]] = result
             done += 1
             progress(done, len(cells))
     return [{name: value for name, value in (one or {}).items() if name != "settings"} for one in results]
+
+
+J = TypeVar("J")
+
+
+def compute_missing(
+    jobs: Sequence[J], compute: Callable[[J], dict[str, Any]], paths: Sequence[Path],
+    settings: Sequence[Mapping[str, Any]], executor: Executor, what: str,
+) -> Iterator[tuple[int, dict[str, Any]]]:  # fmt: skip
+    """Yield the position and the result of every job, each as soon as its file is there.
+
+    With `Serial`, several processes share the work of a folder: a cell that another process computes is left for
+    later and read when it is written, or computed here when that process ends without it.
+
+    Args:
+        jobs: cells that had no file.
+        compute: of one cell; sent to a worker once.
+        paths: files of the cells.
+        settings: settings that decide the contents of each.
+        executor: where cells run.
+        what: name of the use, for errors.
+
+    Raises:
+        PotstillError: another process wrote a file of something else, or of other settings or data.
+    """
+    if not isinstance(executor, Serial):
+        for n, result in enumerate(executor.map(compute, jobs)):
+            write_json(paths[n], {"settings": settings[n], **result})
+            yield n, result
+        return
+    for folder in {path.parent for path in paths}:
+        folder.mkdir(parents=True, exist_ok=True)  # locks are files there
+    left = list(range(len(jobs)))
+    while left:
+        busy = []
+        for n in left:
+            with ExitStack() as held:
+                try:
+                    held.enter_context(exclusive_output(paths[n]))
+                except OutputBusyError:
+                    busy.append(n)
+                    continue
+                if (known := read_json(paths[n], settings[n], what)) is None:
+                    result = next(executor.map(compute, [jobs[n]]))
+                    write_json(paths[n], {"settings": settings[n], **result})
+                else:
+                    result = known
+            yield n, result
+        if len(busy) == len(left):
+            time.sleep(POLL)
+        left = busy
 
 
 def read_json(path: Path, settings: Mapping[str, Any], what: str) -> dict[str, Any] | None:

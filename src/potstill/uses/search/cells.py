@@ -9,7 +9,7 @@ from typing import Any, Literal
 from potstill.core import Source
 from potstill.evaluation.candidate_trials import count_operations
 from potstill.execution import Executor, choose_executor
-from potstill.uses.cell_files import read_json, write_json
+from potstill.uses.cell_files import compute_missing, read_json
 from potstill.uses.search.space import Candidate
 from potstill.uses.search.training import Rows, Trial, candidate_factory, gradient_norm, train_candidate
 
@@ -91,8 +91,8 @@ class CellRunner:
             jobs = [cells[n] for n in missing]
             device = next(iter(worker.scored_on.values())).device
             runner = self.executor or choose_executor(len(jobs), device, worker, *jobs)
-            for done, (n, result) in enumerate(zip(missing, runner.map(worker, jobs), strict=True)):
-                found[n] = result
-                write_json(paths[n], {"settings": self.settings, **result})
+            own = [paths[n] for n in missing], [self.settings] * len(missing)
+            for done, (at, result) in enumerate(compute_missing(jobs, worker, *own, runner, "search")):
+                found[missing[at]] = result
                 self.progress(title, len(cells) - len(missing) + done + 1, len(cells))
         return [{k: v for k, v in (one or {}).items() if k != "settings"} for one in found]

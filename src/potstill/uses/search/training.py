@@ -97,6 +97,8 @@ def train_candidate(
         steps.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         steps.step()
+    if validation.device.type == "cuda":
+        torch.cuda.synchronize(validation.device)
     seconds = time.perf_counter() - started
     operations = BACKWARD * count_operations(make, validation.input) * size * updates
     score = _minus_loss(network, validation) if by_loss else _accuracy(network, validation)
