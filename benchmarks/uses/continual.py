@@ -1,9 +1,10 @@
-"""Continual memories at equal bytes: coded real samples, raw ones and distilled sets, 5 × 2 classes of Fashion-MNIST.
+"""Continual memories at equal bytes: coded real samples, raw ones and distilled sets, 5 × 2 classes.
 
-    python benchmarks/uses/continual.py [--bytes 2kB,8kB] [--orders 3] [--samples 10000]
+    python benchmarks/uses/continual.py [--data fashion-mnist] [--bytes 2kB,8kB] [--orders 3] [--samples 10000]
 
 After each step a network is trained from scratch on the memory alone. Every cell is a file under ``--folder``, from
-which an interrupted run goes on; the summary goes to ``results/uses/continual-DATA.json``.
+which an interrupted run goes on, and several processes with the same command share its work; the summary goes to
+``results/uses/continual-DATA.json``. ``photo-patches`` are those of ``benchmarks/photo_patches.py``.
 """
 
 import argparse
@@ -16,10 +17,11 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from load import load
 from machine import machine
 
-import potstill
 from potstill.core import Splits
+from potstill.dataset_file import write_atomic
 from potstill.rng import generator
 from potstill.uses.continual import Learner, Made, continual
 
@@ -44,6 +46,7 @@ MADE = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="fashion-mnist")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--bytes", default="2kB,8kB")
     parser.add_argument("--orders", type=int, default=3)
     parser.add_argument("--samples", type=int, default=10_000, help="training samples, drawn with seed 0")
@@ -56,17 +59,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    splits = potstill.load_data(args.data)
+    splits = load(args.data, args.device)
+    assert splits.test is not None
     parts = []
     for name, part, most in (("train", splits.train, args.samples), ("test", splits.test, args.tested)):
         order = torch.randperm(len(part), generator=generator(0, "continual", name))
-        parts.append(part.subset(order[:most].sort().values))
+        parts.append(part.subset(order[:most].sort().values))  # type: ignore[attr-defined]
     started = time.monotonic()
     result = continual(
         Splits(train=parts[0], test=parts[1]), out=args.folder, bytes=args.bytes.split(","), orders=args.orders,
         memories=(*MEMORIES, *(m for m in MADE if m.name in args.made.split(","))),
         learner=Learner(network=args.network, steps=args.updates), seed=args.seed, executor="serial",
-        progress=lambda name, done, total: print(f"{name} {done} of {total}", flush=True),
+        device=args.device, progress=lambda name, done, total: print(f"{name} {done} of {total}", flush=True),
     )  # fmt: skip
     kept = {name: value for name, value in result.items() if name != "cells"}
     kept["choices"] = [
@@ -75,8 +79,8 @@ def main() -> None:
     ]  # fmt: skip
     out = args.out or Path(f"results/uses/continual-{args.data}.json")
     out.parent.mkdir(parents=True, exist_ok=True)
-    stamp = {"machine": machine(), "seconds": round(time.monotonic() - started, 1)}
-    out.write_text(json.dumps({**kept, **stamp}, indent=1) + "\n")
+    stamp = {"machine": {**machine(), "device": args.device}, "seconds": round(time.monotonic() - started, 1)}
+    write_atomic(out, (json.dumps({**kept, **stamp}, indent=1) + "\n").encode())
     for row in result["rows"]:
         if "final" in row:
             gap = row.get("difference")

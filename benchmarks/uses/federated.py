@@ -7,7 +7,8 @@
 
 Codecs of `WAYS` were chosen on held-out training data of a partition of another seed (``--choose``, which prints the
 accuracy of every way of `CHOICES` on samples that neither clients nor test data have). Every cell is a file under
-``--folder``, from which an interrupted run goes on; the summary goes to ``results/uses/federated-DATA[-NAME].json``.
+``--folder``, from which an interrupted run goes on, and several processes with the same command share its work; the
+summary goes to ``results/uses/federated-DATA[-NAME].json``.
 """
 
 import argparse
@@ -19,10 +20,11 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from load import load
 from machine import machine
 
-import potstill
 from potstill.core import Splits
+from potstill.dataset_file import write_atomic
 from potstill.rng import generator
 from potstill.uses.federated import (
     Averages,
@@ -80,6 +82,7 @@ CHOICES = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="fashion-mnist")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--alpha", default="0.1")
     parser.add_argument("--clients", type=int, default=10)
     parser.add_argument("--splits", type=int, default=3)
@@ -94,7 +97,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/federated"))
     args = parser.parse_args()
     torch.set_num_threads(1)
-    splits = potstill.load_data(args.data)
+    splits = load(args.data, args.device)
+    assert splits.test is not None
     order = torch.randperm(len(splits.train), generator=generator(0, "federated", "train"))
     train = splits.train.subset(order[: args.samples].sort().values)
     test = splits.train.subset(order[args.samples : args.samples + args.tested].sort().values)
@@ -110,7 +114,7 @@ def main() -> None:
         Splits(train=train, test=test), out=args.folder / (f"{args.data}-{args.name or 'all'}"), ways=ways,
         alpha=[float(a) for a in args.alpha.split(",")], clients=args.clients, splits=args.splits,
         bytes=args.bytes.split(","), networks=networks, learner=Learner(network=networks[0], steps=args.updates),
-        seed=1000 if args.choose else 0, executor="serial",
+        seed=1000 if args.choose else 0, device=args.device, executor="serial",
         progress=lambda name, done, total: print(f"{name} {done} of {total}", flush=True),
     )  # fmt: skip
     for row in result["rows"]:
@@ -127,8 +131,11 @@ def main() -> None:
     path = Path(f"results/uses/federated-{args.data}{name}.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = {key: value for key, value in result.items() if key not in ("cells", "clients")}
-    stamp = {"machine": machine(), "seconds": round(time.monotonic() - started, 1), "number": args.clients}
-    path.write_text(json.dumps({**kept, **stamp}, indent=1) + "\n")
+    stamp = {
+        "machine": {**machine(), "device": args.device}, "seconds": round(time.monotonic() - started, 1),
+        "number": args.clients,
+    }  # fmt: skip
+    write_atomic(path, (json.dumps({**kept, **stamp}, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":
