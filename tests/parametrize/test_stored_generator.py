@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import hashlib
 import json
 import os
 import signal
@@ -14,15 +15,18 @@ from torch import Tensor
 
 import potstill
 from potstill.cli.main import main
-from potstill.core import DecodeContext, Resamplable, Splits, registry
-from potstill.dataset_file import write_tensors
+from potstill.core import DecodeContext, Resamplable, Source, Splits, registry
+from potstill.dataset_file import describe, write_tensors
 from potstill.errors import PotstillError
+from potstill.parametrize.named_inputs import parse_parametrization
 from potstill.pretraining.class_generator import draw_latents, gaussian_of_posteriors
 from potstill.pretraining.generator import decode_latents
 from potstill.pretraining.stored_generator import StoredGenerator
 from potstill.rng import generator
 from potstill.runs.loop import Interrupted
+from potstill.tasks import Regression
 from potstill.testing import check_parametrization, toy_problem, toy_source, uneven_source
+from potstill.testing.toy import boxes_source, masks_source, pairs_source
 
 SOURCE = toy_source("image", side=10)
 DATA = Splits(train=SOURCE, test=None)
@@ -140,6 +144,71 @@ def test_the_width_is_the_largest_that_the_budget_holds() -> None:
 def test_settings_out_of_range_are_refused(wrong: str) -> None:
     with pytest.raises(PotstillError, match="generator: samples and dim must be at least 1"):
         registry.create("parametrizations", f"generator:{wrong}")
+
+
+def valued_source() -> Source:
+    """Return pictures with a real value each."""
+    target = torch.linspace(0, 1, len(SOURCE))[:, None]
+    none = torch.zeros(len(SOURCE), dtype=torch.int64)
+    task = Regression(targets=("y",)).fit(target)
+    return dataclasses.replace(SOURCE, classes=(), labels=none, task=task, targets=target)  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize("source", [valued_source(), masks_source(), boxes_source()], ids=lambda s: s.name)
+def test_pictures_without_classes_are_refused(source: Source) -> None:
+    with pytest.raises(PotstillError, match=r"generator draws pictures of classes, but the targets of .* are none"):
+        potstill.distill(
+            Splits(train=source, test=None), "dm", items=8, parametrization=SMALL, network="convnet-d1-w4", steps=1,
+            progress=None,
+        )  # fmt: skip
+    problem = dataclasses.replace(toy_problem(ipc=4, source=source), parametrization=StoredGenerator(dim=2))
+    with pytest.raises(PotstillError, match=r"the targets of .* are none"):
+        assert problem.init_assets
+
+
+def test_inputs_with_names_hold_no_generator() -> None:
+    with pytest.raises(PotstillError, match="requires assets of whole inputs, so 'image' alone cannot have it"):
+        parse_parametrization(f"image={SMALL}", pairs_source().input)
+
+
+def test_the_noise_is_what_the_recipe_for_other_programs_says() -> None:
+    part, values = StoredGenerator(samples=3, dim=2, width=1), payload(k=2)
+    names = ("ähnlich, 1", 'a "b"')
+    epsilon = []
+    for name in names:
+        text = f'[7, "generator", 4, {json.dumps(name)}]'
+        number = int.from_bytes(hashlib.sha256(text.encode("ascii")).digest()[:8], "big") >> 1
+        epsilon.append(torch.randn(3, 2, generator=torch.Generator().manual_seed(number)))
+    z = draw_latents(values["decoder/mean"], values["decoder/factor"], torch.stack(epsilon).double()).flatten(0, 1)
+    wanted = decode_latents(z, {**values, "range": torch.tensor([0.0, 1.0]).double()}, 0, (1, 8, 8))
+    decoded = part.decode(values, DecodeContext(input=CONTEXT.input, classes=names))
+    assert torch.allclose(decoded, wanted, atol=1e-12)
+
+
+def test_metadata_say_which_items_are_drawn(tmp_path: Path) -> None:
+    small = made()
+    seed = int(small.payload["draw"][0])
+    assert small.metadata["decoder"]["drawn"] == {"per_class": 3, "seed": seed, "draw": 3}
+    many = potstill.resample(small, 40, seed=9)
+    assert many.metadata["decoder"]["drawn"] == {"per_class": 40, "seed": 9, "draw": 0}
+    both = potstill.concat([small, many])
+    assert [part["drawn"]["seed"] for part in both.metadata["decoder"]["parts"]] == [seed, 9]
+    assert "drawn" not in made(parametrization="small").metadata["decoder"]
+    edited = copy.deepcopy(small.metadata)
+    edited["decoder"]["drawn"]["seed"] += 1
+    write_tensors(tmp_path / "edited.safetensors", small.tensors, {"card": json.dumps(edited)})
+    with pytest.raises(PotstillError, match=r"its metadata say .* of its draw, but its payload says"):
+        potstill.load(tmp_path / "edited.safetensors")
+
+
+def test_inspect_says_which_items_are_drawn_and_the_size_of_the_file(tmp_path: Path) -> None:
+    made().save(tmp_path / "set.safetensors")
+    many = potstill.resample(potstill.load(tmp_path / "set.safetensors"), 40, seed=9)
+    size = many.save(tmp_path / "many.safetensors").stat().st_size
+    lines = describe(potstill.inspect(tmp_path / "many.safetensors")).splitlines()
+    at = lines.index("drawn       40 of each class, by seed 9 and draw 0; potstill resample draws others")
+    assert lines[at - 1].startswith("stored ")
+    assert lines[at + 1].startswith(f"file        {size:,} bytes on disk")
 
 
 def test_a_set_is_saved_and_read_without_the_asset(tmp_path: Path, cache: Path) -> None:

@@ -165,6 +165,10 @@ class Resamplable(Protocol):
         """Return the items that a payload decodes to, without decoding it."""
         ...
 
+    def describe_draw(self, payload: Payload, /) -> Mapping[str, int]:
+        """Return the metadata's ``decoder.drawn``: items of each class (``per_class``), seed and number of the draw."""
+        ...
+
     def reseed(self, payload: Payload, seed: int, /) -> Payload:
         """Return the payload of another draw."""
         ...

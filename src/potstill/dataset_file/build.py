@@ -14,7 +14,7 @@ from potstill.core.nested import named_tensors, num_samples, tensor_names, tree_
 from potstill.dataset_file.dataset import Distilled
 from potstill.dataset_file.metadata import FORMAT, input_to_json, scores_to_json, task_to_json, to_json
 from potstill.dataset_file.normalization import normalization_to_json, to_float32
-from potstill.dataset_file.payload_io import bytes_by_part, decode_contents, encode_contents
+from potstill.dataset_file.payload_io import bytes_by_part, decode_contents, encode_contents, with_draw
 from potstill.dataset_file.text_io import encoder_to_json
 from potstill.dataset_file.validate import (
     LEARNED_LR,
@@ -72,7 +72,9 @@ def build(contents: Contents, schema: Schema, provenance: Provenance, encoding: 
         "training": training,
         "source": provenance.source,
         "outcome": provenance.outcome,
-        "decoder": None if not contents.payload or encoding.decoder is None else dict(encoding.decoder),
+        "decoder": None
+        if not contents.payload or encoding.decoder is None
+        else with_draw(encoding.decoder, contents.payload, schema.input),
         "cost": provenance.cost,
         **({"labels": scores_to_json(len(schema.classes))} if contents.scores is not None else {}),
         "versions": {

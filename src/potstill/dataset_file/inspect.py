@@ -71,6 +71,21 @@ def _decoder_lines(stored: int, shared: int) -> list[str]:
     ]
 
 
+def _drawn_lines(metadata: dict[str, Any]) -> list[str]:
+    """Return the items that a generator draws, and from which seed; nothing where items are stored."""
+    decoder = metadata.get("decoder")
+    drawn = decoder.get("drawn") if isinstance(decoder, dict) else None
+    if not isinstance(drawn, dict):
+        return []
+    each, seed, draw = (_escape(drawn.get(name)) for name in ("per_class", "seed", "draw"))
+    return [f"drawn       {each} of each class, by seed {seed} and draw {draw}; potstill resample draws others"]
+
+
+def _file_lines(stored: int, size: int | None) -> list[str]:
+    """Return the size of the file on disk; nothing for a set that was not read from one."""
+    return [] if size is None else [f"file        {file_size_note(stored, size) or f'{size:,} bytes on disk'}"]
+
+
 def _label_kind(small: Distilled) -> str:
     """Return ``soft``, ``hard``, or of other targets ``3 real values each``, ``1 whole number each``."""
     if small.scores is not None:
@@ -206,8 +221,9 @@ def describe(summary: dict[str, Any]) -> str:
         + "".join(f", {part} {size[part]:,}" for part in ("weights", "captions") if part in size)
         + (f" (and a whitening of {_escape(size['whitening'])})" if "whitening" in size else "")
         + (f" (and an encoder of texts of {_escape(size['encoder'])})" if "encoder" in size else ""),
-        *([f"file        {note}"] if (note := file_size_note(size["total"], summary["file_bytes"] or 0)) else []),
+        *_drawn_lines(metadata),
         *_decoder_lines(size["total"], shared_decoder_bytes(metadata)),
+        *_file_lines(size["total"], summary["file_bytes"]),
         f"cost        {_escape(cost.get('steps'))} steps, {duration} on {_escape(cost.get('device'))}"
         if cost
         else "cost        not known",

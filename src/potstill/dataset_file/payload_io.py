@@ -48,7 +48,7 @@ from potstill.parametrize.named_inputs import parse_parametrization
 __all__ = [
     "SHARED", "bytes_by_part", "compress_parts", "decode_contents", "decode_input_tensor", "decode_inputs",
     "decode_payload", "encode_contents", "encode_input_tensor", "encode_inputs", "holds_targets",
-    "quantizes_normalised",
+    "quantizes_normalised", "with_draw",
 ]  # fmt: skip
 
 DECODED = "decoded"
@@ -331,6 +331,13 @@ def holds_targets(described: object) -> bool:
     return isinstance(described, Mapping) and described.get("targets") is True
 
 
+def with_draw(described: Mapping[str, Any], payload: Mapping[str, Tensor], spec: InputSpec) -> dict[str, Any]:
+    """Return a metadata's ``decoder`` with what it says of drawn items (``drawn``); as it is where none are drawn."""
+    part = _read_parametrization(described, spec)
+    others = {name: value for name, value in described.items() if name != "drawn"}
+    return others | ({"drawn": dict(part.describe_draw(payload))} if isinstance(part, Resamplable) else {})
+
+
 def _decode_targets(
     decoded: Mapping[str, Tensor], metadata: Mapping[str, Any], normalization: Normalization, max_bytes: int
 ) -> Tensor:
@@ -413,6 +420,11 @@ def _decode_part(
     with _misfit(name), torch.no_grad():
         if isinstance(inner, Resamplable) and (count := inner.num_items(payload)) != n:
             raise PotstillError(f"its payload decodes to {count:,} items, but its labels are {n:,}; get the file again")
+        if isinstance(inner, Resamplable) and described.get("drawn", draw := inner.describe_draw(payload)) != draw:
+            raise PotstillError(
+                f"its metadata say {str(described['drawn'])[:80]} of its draw, but its payload says {draw}; get the "
+                "file again"
+            )
         decoded = parametrization.decode(payload, context)
     if isinstance(decoded, Tensor) and (tuple(decoded.shape) != (n, *spec.shape) or not decoded.is_floating_point()):
         raise PotstillError(

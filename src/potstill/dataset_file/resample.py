@@ -9,7 +9,7 @@ from potstill.codecs.bitstream import compress_encoded
 from potstill.core import Resamplable
 from potstill.dataset_file.dataset import Distilled
 from potstill.dataset_file.load import validated_set
-from potstill.dataset_file.payload_io import bytes_by_part
+from potstill.dataset_file.payload_io import bytes_by_part, with_draw
 from potstill.errors import PotstillError
 from potstill.parametrize.named_inputs import parse_parametrization
 
@@ -55,9 +55,10 @@ def resample(distilled: Distilled, samples: int, *, seed: int = 0) -> Distilled:
         raise PotstillError(f"samples must be at least 1, but it is {samples}; change it")
     k = len(distilled.classes)
     labels = torch.arange(k).repeat_interleave(samples)
+    payload = part.reseed(distilled.payload, seed)
     changed = {
         f"payload/{name}": encode_ints(tensor)
-        for name, tensor in part.reseed(distilled.payload, seed).items()
+        for name, tensor in payload.items()
         if not tensor.is_floating_point()
     } | {"labels": compress_encoded(encode_classes(labels, k), [samples] * k)}  # fmt: skip
     tensors = {
@@ -70,10 +71,11 @@ def resample(distilled: Distilled, samples: int, *, seed: int = 0) -> Distilled:
     descriptions = {**codec["tensors"], **{name: dict(encoded.metadata) for name, encoded in changed.items()}}
     name, _, settings = spelled.partition(":")
     others = [one for one in settings.split(",") if one and not one.startswith("samples=")]
+    again = {**described, "parametrization": f"{name}:{','.join([f'samples={samples}', *others])}"}
     made = {
         **metadata,
         "codec": {**codec, "tensors": descriptions},
-        "decoder": {**described, "parametrization": f"{name}:{','.join([f'samples={samples}', *others])}"},
+        "decoder": with_draw(again, payload, distilled.input),
         "ipc": samples,
         "bytes": bytes_by_part(tensors),
     }

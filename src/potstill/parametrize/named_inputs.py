@@ -22,6 +22,7 @@ from potstill.core import (
     Problem,
     RequiresAssets,
     Source,
+    StartsFromAssets,
 )
 from potstill.core.nested import tensor_names
 from potstill.core.registry import create
@@ -227,7 +228,7 @@ def parse_named_inputs(spelled: str, input: InputSpec) -> NamedInputs:
             )
         first, rest = images[0], spelled
     inner: Parametrization = create("parametrizations", rest)
-    if isinstance(inner, RequiresAssets):
+    if isinstance(inner, RequiresAssets | StartsFromAssets):
         raise PotstillError(
             f"parametrization {rest} requires assets of whole inputs, so {first!r} alone cannot have it; take another"
         )

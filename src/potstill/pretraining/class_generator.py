@@ -75,7 +75,7 @@ class FitClassGenerator(FitAutoencoder):
 
     def initial_weights(self, rng: Generator) -> dict[str, Tensor]:
         """Return the weights that training starts from, with the priors' means."""
-        means = torch.randn(max(1, len(self.train.classes)), self.dim, generator=rng)
+        means = torch.randn(len(self.train.classes), self.dim, generator=rng)
         return {**super().initial_weights(rng), _PRIOR: means}
 
     def centres(self, weights: Payload, index: Tensor) -> Tensor:
@@ -90,8 +90,8 @@ class FitClassGenerator(FitAutoencoder):
         """
         weights = super().compute()
         labels, moments = self.train.labels.cpu(), []
-        for c in range(max(1, len(self.train.classes))):
-            rows = torch.where(labels == c)[0] if self.train.classes else torch.arange(len(labels))
+        for c in range(len(self.train.classes)):
+            rows = torch.where(labels == c)[0]
             posteriors = [
                 encode_images(torch.as_tensor(self.train.raw(at)).float().cpu().clamp(0, 1), weights)
                 for at in iter_batches(rows[: self._images], 500)
@@ -120,7 +120,7 @@ class ClassGenerator(Autoencoder):
 
     def placeholder(self, jobs: Sequence[FitAutoencoder]) -> Payload:
         """Return an untrained decoder with standard normal latents."""
-        k, d = max(1, len(jobs[0].train.classes)), self.dim
+        k, d = len(jobs[0].train.classes), self.dim
         eye = torch.eye(d)[tuple(torch.tril_indices(d, d))]
         weights = {n: t for n, t in super().placeholder(jobs).items() if n.startswith("decoder/")}
         return weights | {_MEAN: torch.zeros(k, d), _FACTOR: eye.repeat(k, 1)}

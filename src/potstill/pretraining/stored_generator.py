@@ -10,6 +10,12 @@ of an autoencoder, with weights in the bits of the set's codec, and its bytes ar
 
 Every update has other noise, so that a method moves the distribution and not some pictures of it. The file has
 the seed of the last draw, so that every reader gets the same pictures; `potstill.resample` draws others.
+
+For other programs, ε exactly: with ``draw`` = (s, t) and a class's name c, its ``samples`` × ``dim`` numbers are
+``torch.randn(samples, dim)``, float32, of torch's generator on the CPU with the seed ``n >> 1``. n are the first
+8 bytes, the first one highest, of the SHA-256 of the JSON text ``[s, "generator", t, "c"]``: UTF-8, a space after each
+comma, characters beyond ASCII as ``\uXXXX``. Classes come in label order, and a class's draws depend on its name
+alone. L has its rows one after another, d (d + 1) / 2 numbers: (0, 0), (1, 0), (1, 1), (2, 0) …
 """
 
 from dataclasses import dataclass
@@ -19,12 +25,13 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Asset, DecodeContext, Payload, Problem, Space
+from potstill.core import Asset, DecodeContext, Payload, Problem, Source, Space
 from potstill.errors import PotstillError
 from potstill.parametrize._shared import stored_numbers
 from potstill.pretraining.class_generator import ClassGenerator, draw_latents
 from potstill.pretraining.generator import decode_latents, generator_shapes
 from potstill.rng import draw_seed, generator
+from potstill.tasks import Classification, get_task
 
 __all__ = ["StoredGenerator"]
 
@@ -86,8 +93,27 @@ class StoredGenerator:
         """Learning rate of AdamW."""
         return self.lr
 
+    def bind(self, train: Source) -> "StoredGenerator":
+        """Return it as it is where each sample has a class.
+
+        Raises:
+            PotstillError: targets are no classes.
+        """
+        task = get_task(train)
+        if not isinstance(task, Classification) or not train.classes:
+            raise PotstillError(
+                f"parametrization generator draws pictures of classes, but the targets of {train.name} are none "
+                f"({task.name}); take another, such as pixels or small"
+            )
+        return self
+
     def init_assets(self, problem: Problem, /) -> tuple[Asset, ...]:
-        """Return the generator that the set starts from."""
+        """Return the generator that the set starts from.
+
+        Raises:
+            PotstillError: targets are no classes, or the decoder does not fit.
+        """
+        self.bind(problem.train)
         numbers = stored_numbers(problem)
         width = self._width(sum(numbers), len(numbers), problem.train.input.shape)
         return (ClassGenerator(dim=self.dim, width=width, epochs=self.epochs, kl=self.kl, seed=self.seed),)
@@ -132,8 +158,7 @@ class StoredGenerator:
         """Return the pictures of this draw (k · samples, c, h, w) in model space."""
         mean, (seed, count) = payload[_MEAN], payload[_DRAW].tolist()
         size = (self.samples, mean.shape[1])
-        names = context.classes or ("",)
-        noise = [torch.randn(size, generator=generator(seed, "generator", count, name)) for name in names]
+        noise = [torch.randn(size, generator=generator(seed, "generator", count, name)) for name in context.classes]
         z = draw_latents(mean, payload[_FACTOR], torch.stack(noise).to(mean)).flatten(0, 1)
         weights = {**payload, "range": torch.tensor([0.0, 1.0]).to(mean)}
         images = decode_latents(z, weights, 0, context.shape)
@@ -142,6 +167,11 @@ class StoredGenerator:
     def num_items(self, payload: Payload, /) -> int:
         """Return the pictures that a payload decodes to."""
         return self.samples * len(payload[_MEAN])
+
+    def describe_draw(self, payload: Payload, /) -> dict[str, int]:
+        """Return items of each class, seed and number of the draw, as the metadata's ``decoder.drawn`` has them."""
+        seed, count = map(int, payload[_DRAW].tolist())
+        return {"per_class": self.samples, "seed": seed, "draw": count}
 
     def reseed(self, payload: Payload, seed: int, /) -> Payload:
         """Return the payload of another draw.

@@ -97,6 +97,11 @@ class Entry:
         return _mapping((self.scorecard or {}).get(key))
 
     @property
+    def draw(self) -> Mapping[str, Any]:
+        """The draw of inputs that a generator in the file makes, by its metadata; empty where inputs are stored."""
+        return _mapping(self.card_section("decoder").get("drawn"))
+
+    @property
     def method(self) -> str:
         return str(self.card.get("method") or (self.scorecard or {}).get("method") or self.name)
 

@@ -143,7 +143,7 @@ def _sample_items(entry: Entry) -> Html | None:
     rows = _by_class(np.asarray(g.hard_labels).astype(np.int64).tolist() if g.classes else [0] * len(g.inputs))
     alt = f"{sum(map(len, rows))} of the set's {entry.noun}"
     strips = [image_strip(g.inputs[row], f"{alt}, row {k + 1}", is_lazy=False) for k, row in enumerate(rows)]
-    what = "real" if g.real else "distilled"
+    what = "real" if g.real else "drawn" if entry.draw else "distilled"
     caption = f"{sum(map(len, rows))} of the {format_count(entry.items)} {what} {entry.noun}."
     return tag("figure", tag("div", *strips, class_="strips"), tag("figcaption", caption), class_="sheet")
 

@@ -297,7 +297,14 @@ def _curve(entry: Entry) -> list[Html] | None:
 
 def _inputs(entry: Entry) -> list[Html] | None:
     held = entry.gallery
-    return [gallery(held, entry.name)] if held is not None and len(held.inputs) else None
+    if held is None or not len(held.inputs):
+        return None
+    shown = gallery(held, entry.name)
+    if not entry.draw:
+        return [shown]
+    each = f"{format_count(to_number(entry.draw.get('per_class')))} of each class"
+    text = f"The {entry.noun} are drawn from a generator that the file holds, {each}; "
+    return [note(text, tag("code", "potstill resample"), " draws others, more or fewer."), shown]
 
 
 def entry_sections(entry: Entry, level: int, key: str = "set") -> list[Html]:

@@ -9,6 +9,7 @@ from potstill.parametrize.multi_hot import MultiHot
 from potstill.parametrize.nearest_text import NearestText
 from potstill.parametrize.rows import Rows, has_categories
 from potstill.parametrize.series import Series
+from potstill.pretraining.stored_generator import StoredGenerator
 from potstill.runs.budget import rounds_at_end
 from potstill.runs.spec import RunSpec
 
@@ -19,9 +20,13 @@ def bind_to_data(decoder: Parametrization, train: Source) -> Parametrization:
     """Return the parametrization with what it takes from the data; as it is where it takes nothing.
 
     Raises:
-        PotstillError: the data are of another kind.
+        PotstillError: the data are of another kind, or do another task.
     """
-    return decoder.bind(train) if isinstance(decoder, MultiHot | NearestText | Rows | Series) else decoder
+    return (
+        decoder.bind(train)
+        if isinstance(decoder, MultiHot | NearestText | Rows | Series | StoredGenerator)
+        else decoder
+    )
 
 
 def suits_rows(train: Source, spec: RunSpec) -> bool:
