@@ -1,15 +1,20 @@
 """Clips as pictures: which picture of a clip holds what a network needs, for all clips and for small sets of them.
 
-    python benchmarks/clips.py [--seeds 3]
+    python benchmarks/clips.py [--seeds 3] [--wesnoth FOLDER]
+    python benchmarks/clips.py --only direction --pictures thirds grid:frames=9
     python benchmarks/clips.py --show
 
 Clips are made here of real digits (`mnist-5k`; test digits are in no training clip): nine frames in which a digit of
 14 × 14 pixels moves over a black frame of 20 × 20, two pixels a frame, and wraps around. Of ``direction`` the class is
 left, right, up or down, and frames are read at 5 × 5 pixels; of ``digit and direction`` also which of 2, 5 and 8
-moves, at 20 × 20. They are written as GIF files and read by Potstill.
+moves, at 20 × 20. They are written as GIF files and read by Potstill. ``wesnoth`` are real animations: five actions of
+units of a game, with no unit on both sides, in the folder that ``wesnoth_clips.py`` writes from a package.
 
 Rows: random clips and ``dm`` (200 steps), five per class in 4 bits; ``real``, the best coded real clips in the bytes of
 ``dm``'s set, chosen on training clips alone (not for `LARGE` pictures, where the search takes an hour); and all clips.
+``motion`` is ``dm`` over still pictures, motions and the network that joins them, in at most the bytes of ``dm``'s set,
+for pictures with frames side by side. Its scale and rate are chosen once for each picture, by one set of a seed of its
+own, on a fifth of the training clips. ``--only`` and ``--pictures`` measure a part and keep the rest.
 A 3-D network on all frames stands beside them, with its multiply-adds. Nothing is chosen on test clips: networks,
 updates and learning rate are fixed.
 Every cell is a file under ``--folder``; the summary goes to ``results/clips.json``.
@@ -18,7 +23,7 @@ Every cell is a file under ``--folder``; the summary goes to ``results/clips.jso
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +34,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from machine import machine
+from wesnoth_clips import UNIT
 
 import potstill
 from potstill.core import Splits
@@ -43,8 +49,12 @@ TASKS: dict[str, tuple[int, int]] = {"direction": (1, 5), "digit and direction":
 CLIPS = {"train": 80, "test": 60}
 """Clips of each direction and digit."""
 PICTURES = ("middle", "mean", "dynamic", "thirds", "grid:frames=9")
+WESNOTH = ("wesnoth", 20, ("middle", "thirds", "grid:frames=4"))
+"""Name, side of a frame, and pictures of the real clips."""
 NETWORKS = ("convnet-d2-w16", "mlp-w64")
-ROWS = ("random", "dm", "real")
+ROWS = ("random", "dm", "real", "motion")
+TRIALS = [{"scale": scale, "lr": lr} for scale in (1, 2) for lr in (0.003, 0.01)]
+CHOICE_SEED = 99
 LARGE = 3000
 """Values of a picture from which on the best coded real clips are not searched."""
 ITEMS = 5
@@ -142,26 +152,61 @@ def cell(args: argparse.Namespace, key: str, make: Any) -> Any:
     return json.loads(path.read_text())
 
 
+def motion_of(picture: str) -> str | None:
+    """Return the frames and columns of a picture that shows frames, as settings of ``motion``."""
+    if picture == "thirds":
+        return "frames=3,columns=1"
+    return picture.removeprefix("grid:") if picture.startswith("grid:") else None
+
+
+def distil_motion(splits: Splits, frames: str, trial: Mapping[str, Any], size: int, seed: int) -> Any:
+    return potstill.distill(
+        splits, "dm", bytes=size, codec="uint4", parametrization=f"motion:{frames},scale={trial['scale']}",
+        optimizer="adamw", lr=trial["lr"], iterations=200, seed=seed, progress=None, device="cpu", executor="serial",
+        network=NETWORKS[0],
+    )  # fmt: skip
+
+
+def choose_motion(splits: Splits, frames: str, size: int) -> dict[str, Any]:
+    """Return the scale and rate of the best set on a fifth of the training clips."""
+    kept, held_out = potstill.holdout(splits.train, 0.2, CHOICE_SEED)
+    trial_splits, scores = Splits(train=kept, test=held_out), []
+    for trial in TRIALS:
+        small = distil_motion(trial_splits, frames, trial, size, CHOICE_SEED)
+        scores.append(card_of(small, trial_splits, NETWORKS[0], 2, False)["score"]["mean"])
+    return {**TRIALS[max(range(len(TRIALS)), key=scores.__getitem__)], "held_out": scores}
+
+
 def measure(args: argparse.Namespace, root: Path, task: str, size: int, picture: str) -> dict[str, Any]:
     """Return the rows of one picture of clips."""
-    splits = potstill.load_data(root, kind="video", representation=picture, size=size)
+    group = UNIT if task == WESNOTH[0] else None
+    splits = potstill.load_data(root, kind="video", representation=picture, size=size, group=group)
     assert splits.test is not None
-    key = f"{task}-{size}-{picture}"
-    rows = ROWS if splits.train.input.num_values < LARGE else ROWS[:-1]
+    key, frames = f"{task}-{size}-{picture}", motion_of(picture)
+    left_out = {"real"} if splits.train.input.num_values >= LARGE else set[str]()
+    rows = [row for row in ROWS if row not in left_out | (set() if frames else {"motion"})]
     cells_of: dict[str, list[Any]] = {row: [] for row in rows}
+    choice: dict[str, Any] = {}
     for seed in range(args.seeds):
         for row in rows:
+            if row == "motion" and not choice:
+                least = min(c["bytes"] for c in cells_of["dm"])
+                choice = cell(args, f"{key}-motion-choice", lambda b=least: choose_motion(splits, frames, b))
 
-            def made(row: str = row, seed: int = seed) -> dict[str, Any]:
-                options: dict[str, Any] = {"ipc": ITEMS, "codec": "uint4"}
-                if row == "dm":
-                    options |= {"iterations": 200}
-                if row == "real":
-                    options = {"bytes": cells_of["dm"][seed]["bytes"]}
-                small = potstill.distill(
-                    splits, row, seed=seed, progress=None, device="cpu", executor="serial",
-                    network=None if row == "random" else NETWORKS[0], **options,
-                )  # fmt: skip
+            def made(row: str = row, seed: int = seed, choice: Any = choice) -> dict[str, Any]:
+                if row == "motion":
+                    assert frames is not None
+                    small = distil_motion(splits, frames, choice, cells_of["dm"][seed]["bytes"], seed)
+                else:
+                    options: dict[str, Any] = {"ipc": ITEMS, "codec": "uint4"}
+                    if row == "dm":
+                        options |= {"iterations": 200}
+                    if row == "real":
+                        options = {"bytes": cells_of["dm"][seed]["bytes"]}
+                    small = potstill.distill(
+                        splits, row, seed=seed, progress=None, device="cpu", executor="serial",
+                        network=None if row == "random" else NETWORKS[0], **options,
+                    )  # fmt: skip
                 scores = {
                     n: card_of(small, splits, n, args.students, False)["score"]["mean"] for n in NETWORKS
                 }  # fmt: skip
@@ -175,10 +220,11 @@ def measure(args: argparse.Namespace, root: Path, task: str, size: int, picture:
     shape, test = tuple(splits.train.input.shape), len(splits.test)
     return {
         "picture": picture, "shape": list(shape), "operations": operations(shape, len(splits.train.classes)),
-        "full": full,
+        "full": full, "motion": choice,
         "rows": {
             row: {
                 "bytes": sum(c["bytes"] for c in cells) / len(cells),
+                "items": sum(c["items"] for c in cells) / len(cells),
                 "scores": {n: summary([c["scores"][n] for c in cells], test) for n in NETWORKS},
             }
             for row, cells in cells_of.items()
@@ -197,7 +243,9 @@ def show(result: Mapping[str, Any]) -> None:
     """Print the tables."""
     for part in result["parts"]:
         print(f"\n{part['task']}, frames of {part['size']} × {part['size']}; {ITEMS} per class or all; accuracy, %")
-        print(f"{'picture':16}{'bytes':>8}{'ops':>11}" + "".join(f"{n:>{18}}" for n in NETWORKS for _ in range(4)))
+        print(
+            f"{'picture':16}{'bytes':>8}{'ops':>11}" + "".join(f"{n:>{18}}" for n in NETWORKS for _ in (*ROWS, "all"))
+        )
         print(" " * 35 + "".join(f"{row:>18}" for _ in NETWORKS for row in (*ROWS, "all")))
         for of in part["pictures"]:
             cells = []
@@ -212,8 +260,41 @@ def show(result: Mapping[str, Any]) -> None:
                 cells.append(f"{100 * of['full'][n]:.1f}")
             size = of["rows"]["dm"]["bytes"]
             print(f"{of['picture']:16}{size:8,.0f}{of['operations']:11,}" + "".join(f"{c:>18}" for c in cells))
-        volume = part["3-D network"]
-        print(f"{'3-D network, all':24}{volume['operations']:11,}{100 * volume['mean']:72.1f}")
+        if volume := part.get("3-D network"):
+            print(f"{'3-D network, all':24}{volume['operations']:11,}{100 * volume['mean']:90.1f}")
+
+
+def measure_part(args: argparse.Namespace, task: str, size: int, pictures: Sequence[str]) -> dict[str, Any]:
+    """Return one set of clips: its pictures, and where clips are made here the 3-D network."""
+    part: dict[str, Any] = {"task": task, "size": size}
+    if task == WESNOTH[0]:
+        root = args.wesnoth
+        names = sorted(p.name for p in (root / "train").iterdir())
+        part["classes"] = len(names)
+        part["clips"] = {p: [sum(1 for _ in (root / p / n).iterdir()) for n in names] for p in ("train", "test")}
+    else:
+        root = args.folder / "data" / task.replace(" ", "-")
+        if not root.exists():
+            write_clips(root, task)
+        runs = cell(args, f"{task}-{size}-3d", lambda: [
+            three_dimensional(root, size, seed) for seed in range(args.students)
+        ])  # fmt: skip
+        part["classes"] = TASKS[task][0] * len(STEPS)
+        part["3-D network"] = {
+            "mean": sum(runs) / len(runs), "operations": operations((1, size, size), part["classes"], FRAMES),
+        }  # fmt: skip
+    return {**part, "pictures": [measure(args, root, task, size, picture) for picture in pictures]}
+
+
+def merge(stored: list[dict[str, Any]], part: dict[str, Any]) -> None:
+    """Put the pictures of ``part`` in the place of stored ones of the same names, or behind them."""
+    for old in stored:
+        if old["task"] == part["task"]:
+            fresh = {of["picture"]: of for of in part["pictures"]}
+            old["pictures"] = [fresh.pop(of["picture"], of) for of in old["pictures"]] + list(fresh.values())
+            old.update({name: value for name, value in part.items() if name != "pictures"})
+            return
+    stored.append(part)
 
 
 def main() -> None:
@@ -222,6 +303,9 @@ def main() -> None:
     parser.add_argument("--students", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=Path("runs/clips"))
     parser.add_argument("--out", type=Path, default=Path("results/clips.json"))
+    parser.add_argument("--wesnoth", type=Path, help="folder written by wesnoth_clips.py")
+    parser.add_argument("--only", help="measure this set of clips alone, and keep the stored rest")
+    parser.add_argument("--pictures", nargs="+", help="measure these pictures alone, and keep the stored rest")
     parser.add_argument("--show", action="store_true", help="print the stored result")
     args = parser.parse_args()
     if args.show:
@@ -229,24 +313,15 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     args.folder.mkdir(parents=True, exist_ok=True)
-    parts = []
-    for task in TASKS:
-        root = args.folder / "data" / task.replace(" ", "-")
-        if not root.exists():
-            write_clips(root, task)
-        digits, size = TASKS[task]
-        runs = cell(args, f"{task}-{size}-3d", lambda r=root, s=size: [
-            three_dimensional(r, s, seed) for seed in range(args.students)
-        ])  # fmt: skip
-        classes = digits * len(STEPS)
-        parts.append({
-            "task": task, "size": size, "classes": classes,
-            "pictures": [measure(args, root, task, size, picture) for picture in PICTURES],
-            "3-D network": {
-                "mean": sum(runs) / len(runs), "operations": operations((1, size, size), classes, FRAMES),
-            },
-        })  # fmt: skip
-    result = {"parts": parts, "seeds": args.seeds, "students": args.students, "machine": machine()}
+    sets = [(task, size, PICTURES) for task, (_, size) in TASKS.items()]
+    if args.wesnoth:
+        sets.append(WESNOTH)
+    stored = json.loads(args.out.read_text())["parts"] if args.only or args.pictures else []
+    for task, size, pictures in sets:
+        if args.only in (None, task):
+            part = measure_part(args, task, size, [p for p in pictures if args.pictures is None or p in args.pictures])
+            merge(stored, part)
+    result = {"parts": stored, "seeds": args.seeds, "students": args.students, "machine": machine()}
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=1) + "\n")
     show(result)

@@ -293,7 +293,7 @@ def rest(settings: dict[str, Any]) -> dict[str, Any]:
             splits, method, ipc=4, steps=steps, network="convnet-d1-w4-batch", device=device, **more
         )  # fmt: skip
 
-    for spelled in ("tiles", "memory", "frequency", "hallucinator", "field:width=4,warmup=3"):
+    for spelled in ("tiles", "memory", "frequency", "hallucinator", "field:width=4,warmup=3", "motion:frames=4"):
         for name in ("dm", "dsa")[: 1 + (spelled in ("memory", "field:width=4,warmup=3"))]:
             _attempt(
                 failures, f"{name} over {spelled}",

@@ -32,7 +32,8 @@ STORES = (
 
 
 OF_DATA = {"multi-hot", "nearest-text", "rows", "series"}
-PARAMETRIZATIONS = [name for name in registry.names("parametrizations") if name not in OF_DATA]
+SPELLED = {"motion": "motion:frames=4"}
+PARAMETRIZATIONS = [SPELLED.get(name, name) for name in registry.names("parametrizations") if name not in OF_DATA]
 """All but those of users, texts, tables and series, which tests of their own have."""
 
 

@@ -108,6 +108,7 @@ _PATHS: dict[Group, dict[str, str]] = {
         "shared-frequency": "parametrize.shared_frequency:SharedFrequency",
         "hallucinator": "parametrize.hallucinator:Hallucinator", "field": "parametrize.field:Field",
         "compensators": "parametrize.compensators:Compensators", "small": "parametrize.low_resolution:LowResolution",
+        "motion": "parametrize.motion:Motion",
         "basis": "pretraining.basis:Basis", "latents": "pretraining.latents:Latents",
         "generator": "pretraining.stored_generator:StoredGenerator",
         "nearest-text": "parametrize.nearest_text:NearestText",

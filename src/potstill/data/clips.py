@@ -32,7 +32,7 @@ from potstill.data.pictures import SUFFIXES, choose_common_size
 from potstill.data.read_options import ReadOptions
 from potstill.data.splits import RawPart, RawSplits, assemble
 from potstill.errors import PotstillError, unknown_name
-from potstill.functional.clip_pictures import dynamic_image, frame_grid, mean_thirds
+from potstill.functional.clip_pictures import dynamic_image, frame_grid, grid_columns, mean_thirds
 
 __all__ = ["read_clips"]
 
@@ -73,7 +73,7 @@ class _Grid:
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
-        columns = self.columns or next(c for c in range(1, 65) if c * c >= self.frames and self.frames % c == 0)
+        columns = self.columns or grid_columns(self.frames)
         return self.frames // columns, columns
 
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["dynamic_image", "frame_grid", "mean_thirds", "pick_frames", "rank_pooling_weights"]
+__all__ = ["dynamic_image", "frame_grid", "grid_columns", "mean_thirds", "pick_frames", "rank_pooling_weights"]
 
 
 def rank_pooling_weights(frames: int) -> Float[Tensor, " t"]:
@@ -57,6 +57,11 @@ def mean_thirds(clip: Float[Tensor, "t c h w"]) -> Float[Tensor, "c h3 w"]:
 def pick_frames(frames: int, count: int) -> list[int]:
     """Return ``count`` numbers of frames, each in the middle of one of equal stretches; short clips repeat some."""
     return [math.floor((i + 0.5) * frames / count) for i in range(count)]
+
+
+def grid_columns(frames: int) -> int:
+    """Return tiles in a row of a grid: the square root of their number, rounded up to a divisor."""
+    return next(c for c in range(1, frames + 1) if c * c >= frames and frames % c == 0)
 
 
 def frame_grid(clip: Float[Tensor, "t c h w"], rows: int, columns: int) -> Float[Tensor, "c rh cw"]:
