@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from potstill.reports.chart import COLOURS
-from tools.docs import frontier
+from tools.docs import frontier, search
 from tools.docs.choice import axes_of_grid, measured_grid
 from tools.docs.chosen import repeated_gaps
 from tools.docs.plot_parts import Axis, Point, Row, Series, rows_chart
@@ -260,5 +260,6 @@ FIGURES: dict[str, Callable[[Path], str]] = {
     "strong": strong, "choice": choice, "automatic": automatic, "codecs": codecs, "speed": speed,
     "published": published, "recipes": recipes, "data": data,
     "selection": selection, "intervals": intervals, "robustness": robustness, "frontier": frontier.figure,
+    "search": search.figure,
 }  # fmt: skip
 """What draws ``docs/img/benchmarks/NAME.svg``, by name."""
