@@ -107,7 +107,7 @@ class Bench:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
-        splits = load(args.data, args.device)
+        splits = load(args.data, "cpu" if args.what == "gather" else args.device)
         self.train, self.test = part(splits.train, args.samples, "train"), part(splits.test, args.tested, "test")
         grid = convnet_grid(
             widths=(4, 8, 16, 32), depths=(1, 2, 3), poolings=("avg", "max"), activations=("relu", "sigmoid", "leaky")
@@ -159,7 +159,7 @@ class Bench:
             for b in budgets for s in range(self.args.seeds)
         ]  # fmt: skip
         truth = [
-            Unit(name=name, compute=lambda name=name, cells=cells: {"cells": self.truth_runner.run(cells, name)})
+            Unit(name=name, compute=lambda name=name, cells=cells: self.true_accuracies(name, cells))
             for name, cells in self.truth_units().items()
         ]  # fmt: skip
         others = [
@@ -167,6 +167,10 @@ class Bench:
             for s in range(self.args.seeds) for b in budgets for p in self.proxies[1:]
         ]  # fmt: skip
         return [*early, *truth, *others]
+
+    def true_accuracies(self, name: str, cells: list[Cell]) -> dict[str, Any]:
+        stamp = {**machine(), "device": self.args.device}
+        return {"cells": self.truth_runner.run(cells, name), "machine": stamp}
 
     def row(self, seed: int, budget: str, name: str) -> Callable[[], dict[str, Any]]:
         def compute() -> dict[str, Any]:
@@ -189,12 +193,14 @@ class Bench:
     def summary(self) -> dict[str, Any]:
         """Return what is there: all of the truth, and those seeds of a proxy that are done."""
         truths: list[list[dict[str, Any]]] = []
+        stamp: dict[str, Any] = {}
         for seed in TRUTH_SEEDS:
             truths.append([])
             for name in (n for n in self.truth_units() if n.startswith(f"truth-{seed}-")):
                 if (unit := self.folder.read(name)) is None:
                     raise SystemExit(f"{self.args.folder}: {name} is not there yet; run without gather")
                 truths[-1] += unit["cells"]
+                stamp = unit["machine"]
         single = [[one["accuracy"] for one in of_seed] for of_seed in truths]
         truth = [float(np.mean(values)) for values in zip(*single, strict=True)]
         cost = sum(one["operations"] for one in truths[0])
@@ -212,7 +218,7 @@ class Bench:
             "truth_seeds": len(TRUTH_SEEDS), "truth_operations": cost,
             "truth_tau": kendall_tau([single[0]], single[1]),
             "truth_seconds": [round(sum(o["seconds"] for o in t), 1) for t in truths], "rows": table,
-            "machine": {**machine(), "device": self.args.device},
+            "machine": stamp,
         }  # fmt: skip
 
 

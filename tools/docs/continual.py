@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from potstill.reports.continual import percent, points, span
-from tools.docs.parts import table
+from tools.docs.parts import measured_on, table
 
 __all__ = ["continual"]
 
@@ -40,8 +40,7 @@ def continual(root: Path) -> str:
             f"Accuracy in percent on {held['source']}, {held['samples']:,} training and {held['test_samples']:,} test "
             f"samples, {settings['steps']} steps of {settings['classes_per_step']} classes: means over "
             f"{held['orders']} orders with 95% intervals, differences paired by order. Learner: {learner['network']}, "
-            f"{learner['steps']} updates. {held['machine']['processor']}, one thread, torch "
-            f"{held['machine']['torch']}. `benchmarks/uses/continual.py`"
+            f"{learner['steps']} updates. {measured_on(held['machine'])}. `benchmarks/uses/continual.py`"
         )
         parts.append("\n\n".join([table(head, [r + [""] * (len(head) - len(r)) for r in rows]),
                                   " ".join(held["sentences"]), said]))  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 from potstill.reports.continual import percent, points, span
 from potstill.reports.federated import traffic
-from tools.docs.parts import table
+from tools.docs.parts import measured_on, table
 
 __all__ = ["federated"]
 
@@ -27,7 +27,7 @@ def federated(root: Path) -> str:
             f"clients and {held['test_samples']:,} test samples: means over {held['splits']} partitions with 95% "
             f"intervals, differences paired by partition. Networks: {', '.join(networks)}{several}; "
             f"{learner['steps']} updates. "
-            f"{held['machine']['processor']}, one thread, torch {held['machine']['torch']}. "
+            f"{measured_on(held['machine'])}. "
             "`benchmarks/uses/federated.py`"
         )
         rows = [_row(row) for row in held["rows"]]

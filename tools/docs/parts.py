@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-__all__ = ["count", "interval", "mean_and_half", "paper", "table"]
+__all__ = ["count", "interval", "mean_and_half", "measured_on", "paper", "table"]
 
 
 def table(head: list[object], rows: list[list[object]]) -> str:
@@ -25,6 +25,14 @@ def interval(value: dict[str, Any], times: float, form: str) -> str:
 
 def count(n: float) -> str:
     return f"{n:,.0f}" if n >= 100 else f"{n:.1f}" if n >= 1 else f"{n:.2f}"
+
+
+def measured_on(machine: dict[str, Any]) -> str:
+    """Return the device and the version of torch that results name."""
+    where = f"{machine['processor']}, one thread"
+    if machine.get("device") == "cuda":
+        where = f"{machine['gpu']}, shared by several processes of one thread"
+    return f"{where}, torch {machine['torch']}"
 
 
 def paper(text: str) -> str:

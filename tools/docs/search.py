@@ -11,7 +11,7 @@ from potstill._util.html import Html
 from potstill.reports.chart import COLOURS, band, document, dot, line, polyline, text_label
 from potstill.reports.search import interval
 from tools.docs.frontier import NAMES
-from tools.docs.parts import table
+from tools.docs.parts import measured_on, table
 
 __all__ = ["figure", "search"]
 
@@ -82,11 +82,8 @@ def _table(held: Mapping[str, Any]) -> str:
 
 
 def _description(held: Mapping[str, Any]) -> str:
-    accuracies, machine = [c["accuracy"] for c in held["candidates"]], held["machine"]
+    accuracies = [c["accuracy"] for c in held["candidates"]]
     n, batch = max(row.get("n", 0) for row in held["rows"]), held.get("batch", 64)
-    where = f"{machine['processor']}, one thread"
-    if machine.get("device") == "cuda":
-        where = f"{machine['gpu']}, shared by several processes of one thread"
     return (
         f"Kendall's tau with the truth for each part of the compute, a mean over {n} seeds of the proxy with 95% "
         "bootstrap intervals over networks; *better* and *worse* are told apart from early stopping, paired by "
@@ -94,7 +91,7 @@ def _description(held: Mapping[str, Any]) -> str:
         f"{batch} on {held['samples']:,} training samples ({held['updates'] * batch / held['samples']:.1f} passes), "
         f"the mean of {held['truth_seeds']} seeds ({100 * min(accuracies):.1f} to {100 * max(accuracies):.1f} %), "
         f"which agree with tau {interval(held['truth_tau'])}. Compute is a part of one seed of the truth, making "
-        f"included. {where}, torch {machine['torch']}. `benchmarks/uses/search.py`"
+        f"included. {measured_on(held['machine'])}. `benchmarks/uses/search.py`"
     )
 
 
