@@ -14,10 +14,11 @@ from torch.func import functional_call
 import potstill
 from potstill.core import Network, NetworkFactory, NetworkWeights, Problem, Splits
 from potstill.errors import PotstillError
+from potstill.functional.features import joint_rows
 from potstill.functional.param_groups import init_params
 from potstill.functional.train import copy_parameters
 from potstill.methods.engine import FixedNetworks, MatchingState
-from potstill.methods.engine.joint_pairs import PrototypeInit, joint_rows
+from potstill.methods.engine.joint_pairs import PrototypeInit
 from potstill.methods.selection.prototypes import Prototypes
 from potstill.methods.trajectory._objective import STUDENT_LR, Block, TrajectoryDistance, tower_parameters
 from potstill.methods.trajectory._parts import LastStep, RelativeDistance, StartEpochs
@@ -304,14 +305,15 @@ def test_prototypes_keep_the_contract(vectors: bool) -> None:
 def test_both_views_of_a_joint_row_weigh_equally() -> None:
     problem = problem_of()
     batch = problem.train.fetch(torch.arange(20)).x
-    rows = joint_rows(problem, [batch], 1.0)
+    spec = problem.train.input
+    rows = joint_rows([batch], spec)
     assert rows.shape == (20, 64 + 4)
     for view in (rows[:, :64], rows[:, 64:]):
         assert float(view.square().sum(1).mean()) == pytest.approx(1, abs=1e-5)
         assert float(view.mean(0).abs().max()) < 1e-5
-    torch.testing.assert_close(joint_rows(problem, [batch], 2.0)[:, 64:], 2 * rows[:, 64:])
+    torch.testing.assert_close(joint_rows([batch], spec, 2.0)[:, 64:], 2 * rows[:, 64:])
     in_parts = [problem.train.fetch(torch.arange(a, a + 10)).x for a in (0, 10)]
-    torch.testing.assert_close(joint_rows(problem, in_parts, 1.0), rows)
+    torch.testing.assert_close(joint_rows(in_parts, spec), rows)
 
 
 def test_means_are_those_of_the_clusters_pairs() -> None:

@@ -63,7 +63,8 @@ def evaluate(
         seeds: students per network, at least 1. Default: the protocol's number. The fingerprint stays the protocol's;
             ``n`` of the scorecard says how many there were.
         seed: seed of every draw: students, baselines, splits.
-        baselines: measure real samples of the same stored bytes, random and selected. False saves their time. Names:
+        baselines: measure real samples of the same stored bytes, random and selected (of pictures with texts:
+            ``prototypes``). False saves their time. Names:
             measure these too, beside the default ones. ``model`` is a small quantised network in the same bytes,
             trained on all training data: what to ship where nothing has to be trained. ``arima`` and ``ets``, of
             forecasts: statsmodels' models fitted to the whole training series.

@@ -1,4 +1,5 @@
-"""Orders in which real samples of each class are chosen: random, herding, k-means; of a series, one stretch.
+"""Orders in which real samples of each class are chosen: random, herding, k-means; of a series, one stretch; of pairs,
+prototypes.
 
 Every prefix of a class's order is itself a selection, so that a budget may cut it anywhere.
 """
@@ -15,16 +16,21 @@ from potstill.data.real_data import RealData
 from potstill.data.series import SeriesSource
 from potstill.errors import PotstillError, unknown_name
 from potstill.functional.coreset import herding, k_means_medoids
+from potstill.functional.features import joint_rows
 from potstill.rng import generator
 
-__all__ = ["SELECTIONS", "SERIES_SELECTIONS", "order_samples", "selection_operations"]
+__all__ = ["PAIR_SELECTIONS", "SELECTIONS", "SERIES_SELECTIONS", "order_samples", "selection_operations"]
 
 SELECTIONS = ("random", "herding", "k-means")
 """Selections by name, the simplest first."""
 SERIES_SELECTIONS = ("random", "stretch")
 """Selections of windows of a series: ``stretch`` takes windows that follow each other, which share their points."""
+PAIR_SELECTIONS = ("random", "prototypes")
+"""Selections of pairs: ``prototypes`` are nearest to centres of k-means in which both views weigh equally."""
 _ITERATIONS = 10
 """Maximum moves of k-means."""
+_FETCHED = 1024
+"""Pairs that are fetched at once."""
 
 
 def order_samples(source: Source, selection: str, most: Sequence[int], seed: int) -> list[Int[Tensor, " _"]]:
@@ -32,7 +38,7 @@ def order_samples(source: Source, selection: str, most: Sequence[int], seed: int
 
     Args:
         source: real samples; herding and k-means read them normalised, as one tensor.
-        selection: one of `SELECTIONS`.
+        selection: one of `SELECTIONS`, ``stretch`` or ``prototypes``.
         most: maximum number of samples of each class; a smaller class gives all it has.
         seed: of the draws. A class's order depends on it, the class's name and its samples alone.
 
@@ -44,8 +50,10 @@ def order_samples(source: Source, selection: str, most: Sequence[int], seed: int
     """
     if selection == "stretch":
         return [_stretch(source, min(most[0], len(source)), generator(seed, selection))]
+    if selection == "prototypes":
+        return [_prototypes(source, min(most[0], len(source)), generator(seed, selection))]
     if selection not in SELECTIONS:
-        raise unknown_name("selection of real samples", selection, (*SELECTIONS, "stretch"))
+        raise unknown_name("selection of real samples", selection, (*SELECTIONS, "stretch", "prototypes"))
     real = RealData.of_source(source)
     if selection == "random":
         drawn = real.draw(len(source), generator(seed, "random"))
@@ -79,6 +87,18 @@ def _stretch(source: Source, n: int, rng: Generator) -> Int[Tensor, " _"]:
     points = starts[torch.randint(len(starts), (1,), generator=rng)] + torch.arange(low + 1)
     in_time, order = source.starts.sort(stable=True)
     return order[torch.searchsorted(in_time, points)]
+
+
+def _prototypes(source: Source, n: int, rng: Generator) -> Int[Tensor, " _"]:
+    """Return the ``n`` pairs nearest to centres of k-means in joint rows of both views."""
+    if len(source.input.parts) < 2:
+        raise PotstillError(
+            f"selection prototypes takes pairs of several parts, but {source.name} has one; take k-means"
+        )
+    if n == len(source):
+        return torch.arange(n)
+    batches = [source.fetch(some).x for some in torch.split(torch.arange(len(source)), _FETCHED)]
+    return k_means_medoids(joint_rows(batches, source.input), n, rng, _ITERATIONS).cpu()
 
 
 def selection_operations(source: Source, selection: str, most: Sequence[int]) -> float:

@@ -18,8 +18,9 @@ from potstill.evaluation.byte_matched_baselines import (
 )
 from potstill.evaluation.candidate_trials import count_operations
 from potstill.evaluation.measurement import EvaluationContext, Measurement, measure
-from potstill.evaluation.real_sets import BASELINES, RealSetSearch, space_of
+from potstill.evaluation.real_sets import BASELINES, BASELINES_OF_PAIRS, RealSetSearch, space_of
 from potstill.evaluation.training_sets import TrainingSet
+from potstill.tasks import Retrieval
 from potstill.verdicts import AS_MANY, REAL
 
 __all__ = ["baseline_names", "best_real_entry", "label_forms", "measure_baselines"]
@@ -28,7 +29,7 @@ __all__ = ["baseline_names", "best_real_entry", "label_forms", "measure_baseline
 def baseline_names(context: EvaluationContext, distilled: Distilled) -> tuple[list[str], dict[str, str]]:
     """Return the baselines to measure, and why others are left out."""
     if not context.is_classification:
-        return [BASELINES[0]], {}
+        return list(BASELINES_OF_PAIRS if isinstance(context.task, Retrieval) else BASELINES[:1]), {}
     if context.learner is not None or context.teacher_labels:
         # random-soft's labels are a network's; with a teacher's labels random samples are random-soft
         return [name for name in BASELINES if name != "random-soft"], {}

@@ -99,9 +99,9 @@ def evaluate(
             Default: for images the protocol's network, if it names one, else the network the set was made with.
         seeds: students per network; default: the protocol's number.
         seed: of all draws.
-        baselines: measure random and, where there are classes, herding and random-soft in the same bytes, each with the
-            codec that serves it best, the best real set of all (`potstill.evaluation.real_sets`), and as many random
-            samples as the set has inputs.
+        baselines: measure random and, where there are classes, herding and random-soft, and of pairs prototypes, in the
+            same bytes, each with the codec that serves it best, the best real set of all
+            (`potstill.evaluation.real_sets`), and as many random samples as the set has inputs.
         model: measure a quantised network of the same bytes (`potstill.evaluation.model_baseline`).
         yardsticks: models of series to score beside the set (`potstill.evaluation.yardsticks`).
         full: measure the full-data reference.

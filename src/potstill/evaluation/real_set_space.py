@@ -7,11 +7,11 @@ from typing import Any
 from potstill.codecs import parse_codec
 from potstill.codecs.mosaic import can_write
 from potstill.core import InputSpec, Source
-from potstill.data.selection_order import SELECTIONS, SERIES_SELECTIONS, selection_operations
+from potstill.data.selection_order import PAIR_SELECTIONS, SELECTIONS, SERIES_SELECTIONS, selection_operations
 from potstill.data.series import SeriesSource
 from potstill.dataset_file.text_io import has_texts
 from potstill.kinds import get_kind
-from potstill.tasks import Classification, get_task
+from potstill.tasks import Classification, Retrieval, get_task
 
 __all__ = [
     "AVIF_BYTES", "ROUNDS", "TIGHT_BYTES", "RealSetSpace", "RealWay", "candidate_codecs", "has_label_bits",
@@ -46,7 +46,7 @@ class RealWay:
 
     codec: str
     selection: str = "random"
-    """One of `potstill.data.selection_order.SELECTIONS`, or of ``SERIES_SELECTIONS``."""
+    """One of `potstill.data.selection_order.SELECTIONS`, of ``SERIES_SELECTIONS``, or of ``PAIR_SELECTIONS``."""
     natural: bool = False
     """Classes in proportion to their sizes; else equally many of each."""
     labels: str = "hard"
@@ -107,8 +107,7 @@ class RealSetSpace:
         uneven = classes > 1 and int(sizes.max()) > UNEVEN * int(sizes.min())
         both = (natural, not natural) if uneven else (natural and len(set(sizes.tolist())) > 1,)
         if train.input.parts or not is_classification:
-            selections = SERIES_SELECTIONS if isinstance(train, SeriesSource) else ("random",)
-            return cls(codecs=codecs, natural=both[:1], selections=selections)
+            return cls(codecs=codecs, natural=both[:1], selections=_other_selections(train, expected))
         cost = selection_operations(train, "k-means", [expected] * max(1, classes))
         cheap = [s for s in SELECTIONS if s != "k-means" or cost <= MAX_SELECTION_OPERATIONS]
         kept = tuple(form for form in labels if form != "top3" or classes > 3)
@@ -159,6 +158,16 @@ class RealSetSpace:
                 ways += others
                 total += others * students
         return total + self.rounds[-1]
+
+
+def _other_selections(train: Source, expected: int) -> tuple[str, ...]:
+    """Return the selections that are tried where there are no classes."""
+    if isinstance(train, SeriesSource):
+        return SERIES_SELECTIONS
+    if not isinstance(get_task(train), Retrieval):
+        return PAIR_SELECTIONS[:1]
+    affordable = selection_operations(train, "prototypes", [expected]) <= MAX_SELECTION_OPERATIONS
+    return PAIR_SELECTIONS if affordable else PAIR_SELECTIONS[:1]
 
 
 def candidate_codecs(

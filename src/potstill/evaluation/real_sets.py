@@ -48,12 +48,14 @@ from potstill.labels.teacher import soft_labels
 from potstill.rng import derive_seed
 from potstill.tasks import get_task
 
-__all__ = ["BASELINES", "RealSetSearch", "Trial", "count_trials", "space_of"]
+__all__ = ["BASELINES", "BASELINES_OF_PAIRS", "RealSetSearch", "Trial", "count_trials", "space_of"]
 
 BASELINES = ("random", "herding", "random-soft")
 """Baselines in the bytes of the set, in display order. ``random-items`` comes after them: the literature's comparison,
 as many real samples as the set has inputs, exact, whatever their bytes. ``real`` is the best way of all.
 """
+BASELINES_OF_PAIRS = ("random", "prototypes")
+"""Baselines of pictures with texts."""
 SURE = 0.9
 """One-sided confidence that a way is behind, above which it is dropped."""
 
@@ -327,7 +329,7 @@ class RealSetSearch:
         most = self._most(trial)
         order = order_of(most)
         n = self.fit(train, order, trial.way.codec, soft, trial.per_class)
-        if trial.way.selection not in ("k-means", "stretch") or self.where.items is not None or n < most:
+        if trial.way.selection not in ("k-means", "prototypes", "stretch") or self.where.items is not None or n < most:
             return order, n
         largest = int(train.labels.bincount().max()) if train.classes else len(train)
         while n >= most and most < largest:

@@ -1,5 +1,7 @@
 """Embeddings of many real samples, in passes of bounded size."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -9,7 +11,7 @@ from potstill.core import Inputs, InputSpec, Network
 from potstill.core.nested import OFFSETS, VALUES, iter_batches, named_tensors, num_samples, ragged_lengths
 from potstill.errors import PotstillError
 
-__all__ = ["embed_real", "input_rows", "uses_batch_statistics"]
+__all__ = ["embed_real", "input_rows", "joint_rows", "uses_batch_statistics"]
 
 _PIXELS = 2**16
 """Input pixels per pass on the CPU: 64 images of 32×32; more gains nothing."""
@@ -65,3 +67,28 @@ def input_rows(x: Inputs, spec: InputSpec) -> Float[Tensor, "n d"]:
         else:
             rows.append(x[name].reshape(len(x[name]), -1))
     return torch.cat(rows, 1)
+
+
+def joint_rows(batches: Sequence[Inputs], spec: InputSpec, text_weight: float = 1.0) -> Float[Tensor, "n d"]:
+    """Return each pair as one row: every view centred and of mean squared length 1, texts times their weight.
+
+    Args:
+        batches: inputs of several tensors in model space.
+        spec: their parts; words are counted.
+        text_weight: weight of every part that is no picture.
+    """
+    views = []
+    for name, part in spec.parts:
+        view = torch.cat([_view(x, name, spec) for x in batches]).float()
+        view = view - view.mean(0)
+        size = view.square().sum(1).mean().sqrt().clamp(min=1e-12)
+        views.append(view / size * (1.0 if part.kind == "image" else text_weight))
+    return torch.cat(views, 1)
+
+
+def _view(x: Inputs, name: str, spec: InputSpec) -> Tensor:
+    """Return one part of named inputs as rows."""
+    assert not isinstance(x, Tensor)
+    alone = {n: t for n, t in x.items() if n.partition("/")[0] == name}
+    parts = tuple((n, part) for n, part in spec.parts if n == name)
+    return input_rows(alone, type(spec)(kind=spec.kind, shape=(), parts=parts))

@@ -42,6 +42,7 @@ BASELINES = {
     "herding": "Herding (coreset)",
     "k-center": "k-center (coreset)",
     "k-means": "k-means (coreset)",
+    "prototypes": "Prototypes of pairs (coreset)",
     "random-soft": "Random real samples, soft labels",
     MODEL: "A network of the same bytes",
     REAL: "Best real samples",

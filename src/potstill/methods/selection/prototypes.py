@@ -17,7 +17,8 @@ from potstill.core import Inputs, MethodInfo, Metrics, NonNegativeInt, Problem, 
 from potstill.data.real_data import RealData
 from potstill.errors import PotstillError
 from potstill.functional.coreset import k_means, medoids
-from potstill.methods.engine.joint_pairs import CHUNK, joint_rows
+from potstill.functional.features import joint_rows
+from potstill.methods.engine.joint_pairs import CHUNK
 from potstill.methods.selection._by_class import (
     ClassByClass,
     SelectionState,
@@ -71,7 +72,7 @@ class Prototypes(ClassByClass[SelectionState]):
         index, m = torch.arange(len(problem.train)), problem.counts[0]
         real = RealData.of(problem)
         batches = [real.batch(some).x for some in torch.split(index, CHUNK)]
-        rows = joint_rows(problem, batches, self.text_weight)
+        rows = joint_rows(batches, problem.train.input, self.text_weight)
         centres, owner = k_means(rows, m, class_generator(problem, state), self.iterations)
         inertia = float((rows - centres[owner]).square().sum(1).mean())
         if self.keep == "medoid":
