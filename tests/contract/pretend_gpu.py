@@ -382,13 +382,14 @@ def uses() -> dict[str, Any]:
             splits, names, out=folder / f"p{n}", proxy=proxy, updates=8, full_updates=8, train_all=True, **given,
         ))  # fmt: skip
     _attempt(failures, "continual", lambda: continual(
-        splits, out=folder / "c", memories=("random@uint4", "coded"), methods=("dm", "remember"), bytes=900, orders=2,
+        splits, out=folder / "c", methods=("dm", "remember"), bytes=900, orders=2,
+        memories=("random@uint4", "coded", "raw", "herding@half:bits=1", "k-means@half:bits=1", "balanced"),
         classes_per_step=1, distill_steps=2, learner=Learner(network=network, steps=4), **given,
     ))  # fmt: skip
     _attempt(failures, "federated", lambda: federated(
-        splits, out=folder / "f", ways=("real", "averages", "dm", "feddm:2", "fedd3", "fedavg:2", "fedprox:2",
-        "ensemble", "ensemble-labels", "alone"), clients=3, splits=1, alpha=10.0, bytes=1500, distill_steps=2,
-        learner=Client(network=network, steps=4, batch=8), **given,
+        splits, out=folder / "f", ways=("real", "averages", "dm", "dm+averages", "feddm:2", "fedd3", "fedavg:2",
+        "fedprox:2", "ensemble", "ensemble-labels", "alone"), clients=3, splits=1, alpha=10.0, bytes=1500,
+        distill_steps=2, learner=Client(network=network, steps=4, batch=8), **given,
     ))  # fmt: skip
 
     def deleted() -> None:
