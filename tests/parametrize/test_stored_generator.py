@@ -15,10 +15,11 @@ from torch import Tensor
 
 import potstill
 from potstill.cli.main import main
-from potstill.core import DecodeContext, Resamplable, Source, Splits, registry
+from potstill.core import DecodeContext, Payload, Problem, Resamplable, Source, Splits, registry
 from potstill.dataset_file import describe, write_tensors
 from potstill.errors import PotstillError
 from potstill.parametrize.named_inputs import parse_parametrization
+from potstill.pretraining.build import asset_context
 from potstill.pretraining.class_generator import draw_latents, gaussian_of_posteriors
 from potstill.pretraining.generator import decode_latents
 from potstill.pretraining.stored_generator import StoredGenerator
@@ -127,22 +128,44 @@ def test_it_keeps_the_contract_of_parametrizations() -> None:
     assert isinstance(StoredGenerator(), Resamplable)
 
 
-def test_the_width_is_the_largest_that_the_budget_holds() -> None:
-    part = StoredGenerator(dim=2)
-    narrow, wide = (toy_problem(ipc=ipc, source=SOURCE) for ipc in (4, 16))
-    for problem in (narrow, wide):
-        total = sum(problem.counts) * 100
-        width = part.init_assets(problem)[0].recipe["width"]
-        assert part._numbers(width, 4, (1, 10, 10)) <= total < part._numbers(width + 1, 4, (1, 10, 10))
+def count_numbers(dim: int, width: int) -> int:
+    """Return the numbers that a generator of 4 classes of pictures of 10 × 10 has: three layers, means and factors."""
+    first, second, third = 2 * width * 9 * (dim + 1), width * (2 * width * 9 + 1), width * 9 + 1
+    return first + second + third + 4 * (dim + dim * (dim + 1) // 2)
+
+
+@pytest.mark.parametrize("dim", [2, 0])
+@pytest.mark.parametrize("ipc", [6, 16, 40])
+def test_dim_and_width_are_those_that_fill_the_budget_most(ipc: int, dim: int) -> None:
+    part, problem = StoredGenerator(dim=dim), toy_problem(ipc=ipc, source=SOURCE)
+    sizes = {(d, w): count_numbers(d, w) for d in ((dim,) if dim else range(8, 19)) for w in range(1, 257)}
+    total = sum(problem.counts) * 100
+    fitting = {shape: n for shape, n in sizes.items() if n <= total}
+    recipe = part.init_assets(problem)[0].recipe
+    full = [shape for shape, n in fitting.items() if n >= 0.99 * max(fitting.values())]
+    assert (recipe["dim"], recipe["width"]) == max(full)
+    like = part.planned_payload(problem)
+    assert sum(t.numel() for n, t in like.items() if n != "draw") == sizes[recipe["dim"], recipe["width"]]
+    assert {n: t.shape for n, t in like.items()} == {n: t.shape for n, t in started(part, problem).items()}
+
+
+def started(part: StoredGenerator, problem: Problem) -> Payload:
+    """Return the payload that an untrained generator starts with."""
+    (asset,) = dataclasses.replace(part, epochs=0).init_assets(problem)
+    opened = {asset.name: asset.placeholder(asset.jobs(asset_context(problem)))}
+    return part.encode(torch.zeros(1), problem.with_assets(opened), generator(0))
+
+
+def test_too_small_budgets_and_too_wide_decoders_are_refused() -> None:
     with pytest.raises(PotstillError, match=r"a decoder of width 1 and the latents of 4 classes have .* numbers, but"):
         StoredGenerator(dim=64).sizes((10, 10, 10, 10), (1, 10, 10))
-    with pytest.raises(PotstillError, match="lower width or dim"):
+    with pytest.raises(PotstillError, match="lower width or dim, which is 2"):
         StoredGenerator(dim=2, width=200).sizes((100,) * 4, (1, 10, 10))
 
 
-@pytest.mark.parametrize("wrong", ["samples=0", "dim=0", "width=-1", "kl=-1.0", "lr=0"])
+@pytest.mark.parametrize("wrong", ["samples=0", "dim=-1", "width=-1", "kl=-1.0", "lr=0"])
 def test_settings_out_of_range_are_refused(wrong: str) -> None:
-    with pytest.raises(PotstillError, match="generator: samples and dim must be at least 1"):
+    with pytest.raises(PotstillError, match="generator: samples must be at least 1, dim, width"):
         registry.create("parametrizations", f"generator:{wrong}")
 
 
@@ -223,6 +246,51 @@ def test_a_set_is_saved_and_read_without_the_asset(tmp_path: Path, cache: Path) 
     assert torch.equal(again.inputs, small.inputs)
     assert torch.equal(made().inputs, small.inputs)
     assert not torch.equal(made(seed=1).inputs, small.inputs)
+
+
+BYTES: dict[str, Any] = {"ipc": None, "parametrization": "generator:samples=3,epochs=60", "codec": "uint4:aware=true"}
+
+
+@pytest.mark.parametrize(("size", "codec"), [(3000, "uint4:aware=true"), (6000, "uint8")])
+def test_a_budget_in_bytes_is_filled(size: int, codec: str) -> None:
+    """Factors of so few pictures are nearly 0 off their diagonals, and take less than planned."""
+    filled = made(**BYTES | {"bytes": size, "codec": codec})
+    assert 0.88 * size <= filled.metadata["bytes"]["total"] <= size
+    bits = {d["bits"] for d in described(filled).values() if d["codec"] == "uniform"}
+    assert bits == {int(codec[4])}
+
+
+def described(small: potstill.Distilled) -> dict[str, Any]:
+    """Return the metadata of the encoded payload."""
+    return {n: d for n, d in small.metadata["codec"]["tensors"].items() if n.startswith("payload/")}
+
+
+def test_the_plan_is_of_the_set_that_distill_makes() -> None:
+    few = {"network": "convnet-d1-w4", "parametrization": SMALL.replace(",dim=2,width=1", ""), "bytes": 4000}
+    plan = potstill.plan(DATA, "dm", codec="uint4:aware=true", profile_steps=0, progress=None, **few)
+    filled = made(**BYTES | {"bytes": 4000})
+    assert plan.inputs == len(filled)
+    assert 0.88 * 4000 <= filled.metadata["bytes"]["total"] <= plan.bytes["total"] <= 4000
+    assert not any("packed" in note for note in plan.notes)
+
+
+def test_planned_bytes_overrule_and_what_is_then_too_large_loses_bits_of_few_values(tmp_path: Path) -> None:
+    filled = made(**BYTES | {"bytes": 4000})
+    less, more = (made(**BYTES | {"bytes": 4000, "planned_bytes": n}) for n in (3000, 4400))
+    sizes = [sum(t.numel() for t in small.payload.values()) for small in (less, filled, more)]
+    assert sizes == sorted(set(sizes))
+    assert less.metadata["bytes"]["total"] <= 3000
+    assert 0.88 * 4000 < more.metadata["bytes"]["total"] <= 4000
+    bits = {n: d["bits"] for n, d in described(more).items() if d["codec"] == "uniform"}
+    assert sorted(set(bits.values())) == [3, 4]
+    read = potstill.load(more.save(tmp_path / "more.safetensors"))
+    assert torch.equal(read.inputs, more.inputs)
+
+
+def test_far_too_large_sets_lose_more_bits() -> None:
+    small = made(**BYTES | {"bytes": 3000, "planned_bytes": 6000})
+    assert small.metadata["bytes"]["total"] <= 3000
+    assert min(d["bits"] for d in described(small).values() if d["codec"] == "uniform") == 1
 
 
 def test_training_moves_the_weights_and_not_the_start_alone() -> None:

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
         FixedSpace,
         FollowsUpdates,
         Parametrization,
+        PlannedPayload,
         Problem,
         RequiresAssets,
         Resamplable,
@@ -73,10 +74,10 @@ __all__ = [
     "ClassShardable", "Codec", "ContextCodec", "DecodeContext", "Encoded", "Family", "FixedSpace", "FollowsUpdates",
     "GeometricAugmentation", "InputSpec", "Inputs", "Layered", "Method", "MethodInfo", "Metric", "Metrics", "Network",
     "NetworkFactory", "NetworkWeights", "NonNegativeInt", "Normalization", "Parametrization", "Payload",
-    "PositiveFloat", "Preset", "Presets", "Problem", "ReadsOtherData", "Regularizer", "Release", "RequiresAssets",
-    "Resamplable", "Result", "SampleSum", "ScoringMethod", "Selection", "SeriesData", "SetsLearningRate", "Source",
-    "Space", "Splits", "StartsFromAssets", "StepCost", "Synthetic", "TargetDecoder", "TargetMovingAugmentation",
-    "Task", "UnitFloat", "Whitening", "label_mode",
+    "PlannedPayload", "PositiveFloat", "Preset", "Presets", "Problem", "ReadsOtherData", "Regularizer", "Release",
+    "RequiresAssets", "Resamplable", "Result", "SampleSum", "ScoringMethod", "Selection", "SeriesData",
+    "SetsLearningRate", "Source", "Space", "Splits", "StartsFromAssets", "StepCost", "Synthetic", "TargetDecoder",
+    "TargetMovingAugmentation", "Task", "UnitFloat", "Whitening", "label_mode",
 ]  # fmt: skip
 
 _MODULES = ("core.bounds", "core.data", "core.parts", "core.assets", "core.problem", "core.method", "tasks")

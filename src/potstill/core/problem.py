@@ -15,9 +15,8 @@ from potstill.core.parts import Augmentation, Codec, NetworkFactory, Regularizer
 from potstill.tasks import Task, get_task
 
 __all__ = [
-    "Budget", "ClassSeparable", "FixedSpace", "FollowsUpdates", "Parametrization", "Problem", "RequiresAssets",
-    "Resamplable", "SetsLearningRate",
-    "StartsFromAssets", "TargetDecoder",
+    "Budget", "ClassSeparable", "FixedSpace", "FollowsUpdates", "Parametrization", "PlannedPayload", "Problem",
+    "RequiresAssets", "Resamplable", "SetsLearningRate", "StartsFromAssets", "TargetDecoder",
 ]  # fmt: skip
 
 
@@ -131,6 +130,16 @@ class StartsFromAssets(Protocol):
 
     def init_assets(self, problem: "Problem", /) -> "tuple[Asset, ...]":
         """Return the assets that ``encode`` starts from; a function of data and settings."""
+        ...
+
+
+@runtime_checkable
+class PlannedPayload(Protocol):
+    """`Parametrization` that knows values like those that it will store, such as weights, before they are trained: by
+    their coded bytes a size budget is planned."""
+
+    def planned_payload(self, problem: "Problem", /) -> Payload:
+        """Return such a payload; a function of data and settings."""
         ...
 
 

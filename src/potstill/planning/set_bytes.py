@@ -24,6 +24,7 @@ from potstill.dataset_file.validate import WHITENING
 from potstill.parametrize.nearest_text import NearestText
 from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.runs.resolve import ResolvedRun
+from potstill.runs.stored_network import planned_payload, planned_payload_bytes
 from potstill.tasks import Classification, get_targets
 
 __all__ = ["count_bytes", "stored_tensors"]
@@ -57,7 +58,10 @@ def count_bytes(
     store, k = run.codec or Uniform(bits=8), run.problem.num_classes
     sizes = {"inputs": 0, "decoder": 0}
     index = _text_index(run, result, payload)
-    for name, tensor in payload.items() if index is None else ():
+    like = planned_payload(run.problem) if isinstance(result, Synthetic) else None
+    for name, size in ({} if like is None else planned_payload_bytes(like, store)).items():
+        sizes["decoder" if name.startswith(SHARED) else "inputs"] += size
+    for name, tensor in payload.items() if index is None and like is None else ():
         floating = tensor.is_floating_point()
         size = estimate_bytes(store, tuple(tensor.shape), tensor) if floating else encoded_bytes(encode_ints(tensor))
         sizes["decoder" if name.startswith(SHARED) else "inputs"] += size

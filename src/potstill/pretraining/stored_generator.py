@@ -19,12 +19,14 @@ alone. L has its rows one after another, d (d + 1) / 2 numbers: (0, 0), (1, 0), 
 """
 
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
 
+from potstill.codecs import largest_fitting
 from potstill.core import Asset, DecodeContext, Payload, Problem, Source, Space
 from potstill.errors import PotstillError
 from potstill.parametrize._shared import stored_numbers
@@ -37,8 +39,22 @@ __all__ = ["StoredGenerator"]
 
 _DRAW, _MEAN, _FACTOR = "draw", "decoder/mean", "decoder/factor"
 _MOST_WIDTH = 256
+_DIMS, _FULL = range(8, 19), 0.99
+"""Numbers of a latent that a budget may be filled by: the most of those that fill it about as well as any."""
+_OFF_DIAGONAL = 0.25
+"""Standard deviation of a factor's numbers off its diagonal, where those on it are 1: as trained ones are coded."""
 _SEEDS = 1 << 16
 """Seeds of draws: what the file stores in few bits."""
+
+
+def _count_numbers(k: int, dim: int, shape: tuple[int, ...], width: int) -> int:
+    """Return the numbers of a decoder and of k classes' latents."""
+    weights = (size for n, size in generator_shapes(shape, dim, width).items() if n.startswith("decoder/"))
+    return sum(map(prod, weights)) + k * (dim + dim * (dim + 1) // 2)
+
+
+def _fits(total: int, k: int, dim: int, shape: tuple[int, ...], width: int) -> bool:
+    return _count_numbers(k, dim, shape, width) <= total
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +74,8 @@ class StoredGenerator:
     kinds: ClassVar[tuple[str, ...]] = ("image",)
     samples: int = 50
     """Pictures drawn of each class, at least 1; they take no bytes. Ours."""
-    dim: int = 16
-    """Numbers of a latent, at least 1. Ours."""
+    dim: int = 0
+    """Numbers of a latent; 0: from 8 to 18, as fill the size budget best. Ours."""
     width: int = 0
     """Channels of the decoder; 0: as many as the size budget holds."""
     epochs: int = 10
@@ -72,9 +88,9 @@ class StoredGenerator:
     """Learning rate of AdamW at which a method moves it, above 0; the method's own is for pixels. Ours."""
 
     def __post_init__(self) -> None:
-        if min(self.dim, self.samples) < 1 or min(self.width, self.epochs, self.kl, self.seed) < 0 or self.lr <= 0:
+        if self.samples < 1 or min(self.dim, self.width, self.epochs, self.kl, self.seed) < 0 or self.lr <= 0:
             raise PotstillError(
-                "generator: samples and dim must be at least 1, width, epochs, kl and seed at least 0 and lr above 0, "
+                "generator: samples must be at least 1, dim, width, epochs, kl and seed at least 0 and lr above 0, "
                 f"not {self.samples}, {self.dim}, {self.width}, {self.epochs}, {self.kl}, {self.seed} and {self.lr}"
             )
 
@@ -115,8 +131,20 @@ class StoredGenerator:
         """
         self.bind(problem.train)
         numbers = stored_numbers(problem)
-        width = self._width(sum(numbers), len(numbers), problem.train.input.shape)
-        return (ClassGenerator(dim=self.dim, width=width, epochs=self.epochs, kl=self.kl, seed=self.seed),)
+        dim, width = self._architecture(sum(numbers), len(numbers), problem.train.input.shape)
+        return (ClassGenerator(dim=dim, width=width, epochs=self.epochs, kl=self.kl, seed=self.seed),)
+
+    def planned_payload(self, problem: Problem, /) -> Payload:
+        """Return normal values of the shapes that it will store, which trained ones are coded as."""
+        numbers, shape = stored_numbers(problem), problem.train.input.shape
+        dim, width = self._architecture(sum(numbers), len(numbers), shape)
+        rng, k = generator(0, "generator", "plan"), len(numbers)
+        sizes = {n: s for n, s in generator_shapes(shape, dim, width).items() if n.startswith("decoder/")}
+        values = {n: torch.randn(size, generator=rng) for n, size in (sizes | {_MEAN: (k, dim)}).items()}
+        row, column = torch.tril_indices(dim, dim)
+        factor = _OFF_DIAGONAL * torch.randn(k, len(row), generator=rng)
+        factor[:, row == column] = 1
+        return values | {_FACTOR: factor, _DRAW: torch.tensor([_SEEDS - 1, 0])}
 
     def sizes(self, numbers: tuple[int, ...], shape: tuple[int, ...], /) -> tuple[int, ...]:
         """Return ``samples`` of each class.
@@ -124,24 +152,30 @@ class StoredGenerator:
         Raises:
             PotstillError: the decoder does not fit, or the inputs are no pictures.
         """
-        self._width(sum(numbers), len(numbers), shape)
+        self._architecture(sum(numbers), len(numbers), shape)
         return (self.samples,) * len(numbers)
 
-    def _numbers(self, width: int, k: int, shape: tuple[int, ...]) -> int:
-        """Return the numbers of a decoder of a width and of k classes' latents."""
-        weights = (s for n, s in generator_shapes(shape, self.dim, width).items() if n.startswith("decoder/"))
-        return sum(map(prod, weights)) + k * (self.dim + self.dim * (self.dim + 1) // 2)
+    def _architecture(self, total: int, k: int, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Return the numbers of a latent and the width that fill the budget.
 
-    def _width(self, total: int, k: int, shape: tuple[int, ...]) -> int:
-        width = self.width or 1
-        while not self.width and width < _MOST_WIDTH and self._numbers(width + 1, k, shape) <= total:
-            width += 1
-        if (least := self._numbers(width, k, shape)) > total:
+        Raises:
+            PotstillError: not even the fewest fit.
+        """
+        fitting: list[tuple[int, int, int]] = []
+        for dim in (self.dim,) if self.dim else _DIMS:
+            fits = partial(_fits, total, k, dim, shape)
+            width = self.width or largest_fitting(fits, _MOST_WIDTH)
+            if width and fits(width):
+                fitting.append((_count_numbers(k, dim, shape, width), dim, width))
+        if not fitting:
+            dim, width = self.dim or min(_DIMS), self.width or 1
             raise PotstillError(
-                f"generator: a decoder of width {width} and the latents of {k} classes have {least:,} numbers, but the "
-                f"budget has {total:,}; raise it, or lower {'width or ' if self.width else ''}dim"
+                f"generator: a decoder of width {width} and the latents of {k} classes have at least "
+                f"{_count_numbers(k, dim, shape, width):,} numbers, but the budget has {total:,}; raise it, or lower "
+                f"{'width or ' if self.width else ''}dim, which is {dim}"
             )
-        return width
+        most = max(fitting)[0]
+        return max((dim, width) for numbers, dim, width in fitting if numbers >= _FULL * most)
 
     def encode(self, x: Tensor, problem: Problem, rng: Generator, /) -> Payload:
         """Return the trained generator, whatever the initial inputs, and a seed of draws.

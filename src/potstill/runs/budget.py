@@ -40,6 +40,7 @@ from potstill.core import (
     InputSpec,
     MethodInfo,
     Parametrization,
+    PlannedPayload,
     Problem,
     Source,
     StartsFromAssets,
@@ -61,6 +62,7 @@ from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.parametrize.rows import Rows
 from potstill.rng import generator
 from potstill.runs.coded_samples import count_coded_samples, estimate_coded_share
+from potstill.runs.stored_network import planned_payload, planned_payload_bytes
 from potstill.tasks import Classification, PackedTargets, get_targets, get_task, is_ragged, split_targets, target_mask
 
 __all__ = [
@@ -283,6 +285,7 @@ def allocate_budget(
         return (max(1, each),) * k, (each * one,) * k
     bits_of_one = bits_per_value(store, (64, one) if spec.parts else (64, *spec.shape), seen)
     needs_assets = bool(problem.decoder_assets) or isinstance(getattr(decoder, "inner", decoder), StartsFromAssets)
+    coded = isinstance(getattr(decoder, "inner", decoder), PlannedPayload) and most <= MOST_FILLED
     known = (decoder.bounded or holds_targets) and most <= MOST_FILLED and not needs_assets
 
     def spent(numbers: tuple[int, ...], exact: bool) -> int:
@@ -292,7 +295,9 @@ def allocate_budget(
             inputs = sum(tried.sizes)
         except PotstillError:
             return 0  # said where it is used
-        if exact:
+        if coded and (like := planned_payload(tried)) is not None:
+            size = sum(planned_payload_bytes(like, store).values())
+        elif exact:
             stored = decoder.encode(zeros_like_spec(spec, inputs), tried, generator(0))
             codes = {name for name in stored if spec.parts and not stored[name].is_floating_point()}
             size = sum(
@@ -313,14 +318,15 @@ def allocate_budget(
                 each = min(each - 1, each * most // taken)
         return each
 
-    each = fitting(lambda n: (n,) * k, math.ceil(8.5 * most / bits_of_one / k))
+    most_numbers = math.ceil((17 if coded else 8.5) * most / bits_of_one)  # coded values may take half their bits
+    each = fitting(lambda n: (n,) * k, math.ceil(most_numbers / k))
     numbers = (each,) * k
     if natural and (unit := _least(problem, each)):
         # In steps of what one stored input takes, of which each class gets one at least.
         def shared(n: int) -> tuple[int, ...]:
             return tuple(count * unit for count in _shared_out(problem, max(k, n)))
 
-        if (steps := fitting(shared, math.ceil(8.5 * most / bits_of_one / unit))) > k:
+        if (steps := fitting(shared, math.ceil(most_numbers / unit))) > k:
             numbers = shared(steps)
     return tuple(max(1, n // one) for n in numbers), numbers
 

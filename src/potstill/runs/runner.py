@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -19,13 +19,9 @@ from potstill.codecs import Exact, Float, Uniform, decode, format_codec
 from potstill.codecs.patches import Patches
 from potstill.core import (
     Codec,
-    Encoded,
-    Parametrization,
     Problem,
-    RequiresAssets,
     Result,
     Selection,
-    Space,
     Synthetic,
 )
 from potstill.core.nested import to_device
@@ -33,7 +29,7 @@ from potstill.data import column_metadata
 from potstill.dataset_file import Contents, Distilled, Encoding, Provenance, Schema, build
 from potstill.dataset_file.output import SetOutput
 from potstill.dataset_file.replacing import hash_run
-from potstill.dataset_file.shared_decoders import assets_to_json, cache_decoder, hash_tensors
+from potstill.dataset_file.shared_decoders import cache_decoder, hash_tensors
 from potstill.dataset_file.text_io import charged_bytes
 from potstill.errors import PotstillError
 from potstill.evaluation.candidate_trials import Candidate, Pair, choose_fewest_bits, estimate_search_seconds
@@ -45,7 +41,7 @@ from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.parametrize.rows import Rows
 from potstill.pretraining import build_assets, estimate_time, required_assets
 from potstill.pretraining.build import asset_context, hash_asset
-from potstill.rng import derive_seed, generator
+from potstill.rng import generator
 from potstill.runs.arguments import advise_shorter_run
 from potstill.runs.budget import can_lose_inputs, coarsen_to_fit
 from potstill.runs.class_shards import ShardedRun
@@ -55,8 +51,10 @@ from potstill.runs.loop import CheckpointOptions, LoopLimits, LoopResult, run_lo
 from potstill.runs.presets import preset_metadata
 from potstill.runs.real_texts import nearest_captions, nearest_text_contents, selected_contents, selected_windows
 from potstill.runs.resolve import ResolvedRun, run_identity
+from potstill.runs.set_parts import describe_assets, refine_patches
 from potstill.runs.snapshots import SnapshotRecorder
 from potstill.runs.spec import RunIO, RunLimits
+from potstill.runs.stored_network import coarsen_tensors, trim_to_fit
 
 __all__ = ["execute"]
 
@@ -333,6 +331,12 @@ class _SetBuilder:
 
     def _within_budget(self, small: Distilled, codec: Codec) -> Distilled:
         """Return the set in no more bytes than the budget's, where its codec can be coarser."""
+        most, note = self.execution.run.max_bytes, self.execution.reporter.note
+        if self.problem.starts_alone and isinstance(codec, Uniform) and isinstance(self.result, Synthetic):
+            whole, values = self._contents(), self.result.payload
+            return trim_to_fit(
+                small, codec, most, lambda bits: self._write(coarsen_tensors(*whole, values, bits), codec), note
+            )
 
         def write(codec: Codec) -> Distilled:
             rounding = self.problem.parametrization
@@ -341,7 +345,7 @@ class _SetBuilder:
             coarse = dataclasses.replace(self, problem=dataclasses.replace(self.problem, parametrization=rounding))
             return coarse._write(coarse._contents(), codec)
 
-        return coarsen_to_fit(small, codec, self.execution.run.max_bytes, write, self.execution.reporter.note)
+        return coarsen_to_fit(small, codec, most, write, note)
 
     def _write_contents(self, encoding: Encoding, codec: Codec, contents: Contents) -> Distilled:
         return self._write((contents, encoding), codec)
@@ -361,7 +365,7 @@ class _SetBuilder:
         payload, encoding = self._payload(result, decoded)
         if encoding.decoder is not None:
             provided = self.execution.run.provided_assets
-            decoder = {**encoding.decoder, **_describe_assets(problem.parametrization, problem, provided)}
+            decoder = {**encoding.decoder, **describe_assets(problem.parametrization, problem, provided)}
             decoder |= {"counted": True} if self.execution.run.count_decoder else {}
             encoding = dataclasses.replace(encoding, decoder=decoder)
         labels = result.labels.detach().cpu()
@@ -380,7 +384,7 @@ class _SetBuilder:
         ):
             if not isinstance(codec, Patches) or not codec.refine:
                 return {}, Encoding()
-            refined = _refine_patches(codec, decoded, result.space, self.problem, self.execution.run.seed)
+            refined = refine_patches(codec, decoded, result.space, self.problem, self.execution.run.seed)
             refined_as = {"parametrization": spelled, "space": "model"}
             return {"inputs": decode(refined)}, Encoding(encoded={"inputs": refined}, decoder=refined_as)
         payload = {n: t.detach().cpu() for n, t in result.payload.items()}
@@ -409,7 +413,7 @@ class _SetBuilder:
             **{name: self.metadata[name] for name in from_metadata if name in self.metadata},
             **self._asset_metadata,
             **({"resumed_with_others": list(loop.changes)} if loop.changes else {}),
-            "codec": {**(metadata or {}), **_describe_assets(codec, problem)},
+            "codec": {**(metadata or {}), **describe_assets(codec, problem)},
             "nearest_texts": nearest_captions(values[0], train),
         }
         contents, encoding = selected_windows(*values, train, codec)
@@ -475,23 +479,3 @@ class _SetBuilder:
             seconds=None if limit is None else (1 - _WRITING) * limit.remaining,
         )  # fmt: skip
         return self._write(contents, exact if chosen is None else codecs[chosen.name], {"auto": said})
-
-
-def _describe_assets(part: Parametrization | Codec, problem: Problem, provided: Collection[str] = ()) -> dict[str, Any]:
-    """Return the metadata of the assets that a part decodes by; empty where there are none."""
-    if not isinstance(part, RequiresAssets) or not (wanted := part.assets(problem)):
-        return {}
-    described = assets_to_json([(asset, problem.assets[asset.name]) for asset in wanted])
-    described["assets"] = [
-        {**entry, "recipe": {}, "given": True} if entry["name"] in provided else entry for entry in described["assets"]
-    ]
-    return described
-
-
-def _refine_patches(codec: Patches, decoded: Tensor, space: Space, problem: Problem, seed: int) -> Encoded:
-    """Return pixels refined for their rounding, in model space, by the embedding of an untrained network."""
-    x = problem.train.normalization.apply(decoded) if space == "data" else decoded
-    network = problem.network(derive_seed(seed, "refine")).eval()
-    for parameter in network.parameters():
-        parameter.requires_grad_(False)
-    return codec.pack_refined(x, network.embed, generator(seed, "refine", "order"), steps=codec.refine)
