@@ -4,36 +4,25 @@
     python benchmarks/stamps.py stamps/usr/share/tuxpaint/stamps --out stamp-pairs
 
 Pictures are the package's PNG files (each with its licence in the package), captions the first line of the text file
-beside each. Vector drawings and stamps without a caption are left out.
+beside each. Vector drawings and stamps without a caption are left out. The column ``group`` has the first folder.
 """
 
-import argparse
-import csv
-import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+from pair_folder import PairFile, write_from_arguments
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stamps", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for picture in sorted(args.stamps.rglob("*.png")):
+
+def read_stamps(stamps: Path) -> Iterator[PairFile]:
+    """Yield the stamps of the package's folder."""
+    for picture in sorted(stamps.rglob("*.png")):
         text = picture.with_suffix(".txt")
         caption = text.read_text(encoding="utf-8").split("\n", 1)[0].strip() if text.is_file() else ""
         if not caption or picture.stem.endswith(("_mirror", "_flip", "_mirror_flip")):
             continue
-        name = "-".join(picture.relative_to(args.stamps).parts)
-        shutil.copy(picture, args.out / name)
-        rows.append({"file_name": name, "text": caption})
-    with (args.out / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["file_name", "text"])
-        writer.writeheader()
-        writer.writerows(rows)
-    print(f"{len(rows)} pairs in {args.out}")
+        parts = picture.relative_to(stamps).parts
+        yield PairFile(picture, "-".join(parts), caption, parts[0])
 
 
 if __name__ == "__main__":
-    main()
+    write_from_arguments(__doc__, "stamps", read_stamps)
