@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tools.docs.parts import interval, table
+from tools.docs.parts import mean_and_deviation, over_random, table
 
 __all__ = ["detection", "detection_folder"]
 
@@ -31,7 +31,7 @@ def detection(root: Path) -> str:
             f"{row['row'].partition(',')[2]}",
             row["scores"][networks[0]]["AP50"]["n"], f"{row['items']:,.0f}", f"{row['boxes']:,.0f}",
             f"{row['bytes']:,.0f}",
-            *(cell for n in networks for cell in (_score(row["scores"][n]["AP50"]), _over(row, n))),
+            *(cell for n in networks for cell in (mean_and_deviation(row["scores"][n]["AP50"]), over_random(row, n))),
         ]
         for row in held["rows"]
     ]  # fmt: skip
@@ -60,13 +60,3 @@ def detection_folder(root: Path) -> str:
     ]  # fmt: skip
     about = f"{held['pictures']:,} JPEG files of 256 × 256, {held['JPEG bytes'] / 1e6:,.0f} MB, with one COCO file."
     return f"{table(['command', 'seconds', 'GB at most'], rows)}\n\n{about} `benchmarks/detection.py --only-folder`"
-
-
-def _score(of: Mapping[str, Any]) -> str:
-    spread = "" if of["std"] is None else f" ± {100 * of['std']:.1f}"
-    return f"{100 * of['mean']:.1f}{spread}"
-
-
-def _over(row: Mapping[str, Any], network: str) -> str:
-    over = row.get("over random", {}).get(network)
-    return "" if over is None else interval(over, 100, "+.1f")

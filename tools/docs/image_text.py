@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from potstill.evaluation.statistics import paired_difference, summary
-from tools.docs.parts import interval, table
+from tools.docs.parts import interval, mean_and_deviation, table
 
 __all__ = ["image_text"]
 
@@ -51,15 +51,13 @@ def _block(held: dict[str, Any], data: str, size: int) -> str:
 
 def _row(row: str, some: list[dict[str, Any]], rivals: list[list[float]]) -> list[object]:
     means = [c["mean"] for c in some]
-    found = summary(means)
-    spread = "" if found["std"] is None else f" ± {100 * found['std']:.1f}"
     gaps = [_over(means, rival) if row != name else "" for name, rival in zip(_RIVALS, rivals, strict=True)]
     captions = [c["nearest captions"] for c in some if "nearest captions" in c]
     name = f"`{row.removesuffix('-bytes')}`" + (" in equal bytes" if row.endswith("-bytes") else "")
     name = "`prototypes`, means" if row == "prototype means" else name
     return [
         name, len(some), f"{sum(c['items'] for c in some) / len(some):,.0f}",
-        f"{sum(c['bytes'] for c in some) / len(some):,.0f}", f"{100 * found['mean']:.1f}{spread}", *gaps,
+        f"{sum(c['bytes'] for c in some) / len(some):,.0f}", mean_and_deviation(summary(means)), *gaps,
         f"{100 * sum(captions) / len(captions):.1f}" if captions else "",
         *(f"{100 * sum(c['metrics'][m] for c in some) / len(some):.1f}" for m in _METRICS),
     ]  # fmt: skip

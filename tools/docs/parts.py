@@ -1,9 +1,12 @@
 """What the tables are made of: rows, intervals, counts."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["count", "interval", "mean_and_half", "measured_on", "paper", "table"]
+__all__ = [
+    "count", "interval", "mean_and_deviation", "mean_and_half", "measured_on", "over_random", "paper", "table",
+]  # fmt: skip
 
 
 def table(head: list[object], rows: list[list[object]]) -> str:
@@ -16,6 +19,18 @@ def mean_and_half(accuracy: dict[str, Any]) -> str:
     low, high = accuracy["ci95"] or (None, None)
     half = "" if low is None else f" ± {50 * (high - low):.1f}"
     return f"{100 * accuracy['mean']:.1f}{half}"
+
+
+def mean_and_deviation(of: Mapping[str, Any]) -> str:
+    """Return a summary's mean in percent with its standard deviation, if there is one."""
+    spread = "" if of["std"] is None else f" ± {100 * of['std']:.1f}"
+    return f"{100 * of['mean']:.1f}{spread}"
+
+
+def over_random(row: Mapping[str, Any], network: str) -> str:
+    """Return a row's difference from random samples with its interval, in points; empty where it has none."""
+    over = row.get("over random", {}).get(network)
+    return "" if over is None else interval(over, 100, "+.1f")
 
 
 def interval(value: dict[str, Any], times: float, form: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tools.docs.parts import interval, table
+from tools.docs.parts import mean_and_deviation, over_random, table
 
 __all__ = ["segmentation"]
 
@@ -36,20 +36,10 @@ def _block(part: Mapping[str, Any]) -> str:
         [
             "all pictures" if row["row"] == "all" else f"`{row['row']}`", row["scores"][networks[0]]["mIoU"]["n"],
             f"{row['items']:,.0f}", f"{row['bytes']:,.0f}",
-            *(cell for n in networks for cell in (_score(row["scores"][n]["mIoU"]), _over(row, n))),
+            *(cell for n in networks for cell in (mean_and_deviation(row["scores"][n]["mIoU"]), over_random(row, n))),
         ]
         for row in part["rows"]
     ]  # fmt: skip
     chance = 100 * part["rows"][0]["chance"]
     title = f"**{_TITLES[part['data']]}** (background everywhere: {chance:.1f} %)"
     return f"{title}\n\n{table(head, rows)}"
-
-
-def _score(of: Mapping[str, Any]) -> str:
-    spread = "" if of["std"] is None else f" ± {100 * of['std']:.1f}"
-    return f"{100 * of['mean']:.1f}{spread}"
-
-
-def _over(row: Mapping[str, Any], network: str) -> str:
-    over = row.get("over random", {}).get(network)
-    return "" if over is None else interval(over, 100, "+.1f")
