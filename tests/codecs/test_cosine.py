@@ -115,6 +115,13 @@ def test_out_of_range_is_refused(spelled: str) -> None:
         parse_codec(spelled)
 
 
+@pytest.mark.parametrize("value", [1e6, math.inf, math.nan])
+def test_values_without_a_mean_colour_are_refused(value: float) -> None:
+    """They were written as codes of 63 bits, or as a file that no reader took."""
+    with pytest.raises(PotstillError, match="cosine holds mean colours up to 65,504, but values reach"):
+        Cosine(positions=4).pack(torch.full((2, 1, 8, 8), value))
+
+
 def test_other_than_pictures_are_refused() -> None:
     with pytest.raises(PotstillError, match=r"cosine needs pictures"):
         Cosine().pack(torch.zeros(3, 4))

@@ -62,7 +62,7 @@ class Cosine:
         """Encode pictures ``x`` (…, c, h, w).
 
         Raises:
-            PotstillError: ``x`` has another shape.
+            PotstillError: ``x`` has another shape, or values that have no mean colour in float16.
         """
         x = x.detach().cpu().float()
         if x.ndim < 4:
@@ -73,6 +73,10 @@ class Cosine:
         positions = min(self.positions, h * w)
         pictures = x.reshape(-1, c, h, w)
         mean = (pictures.double().mean((0, 2, 3)) if len(pictures) else torch.zeros(c)).half()
+        if not bool(torch.isfinite(mean).all()):
+            raise PotstillError(
+                f"cosine holds mean colours up to 65,504, but values reach {float(x.abs().max()):.3g}; take float32"
+            )
         moved = _turn(pictures - mean.float().reshape(-1, 1, 1), back=False)
         step = torch.tensor(self.width, dtype=torch.float32)
         coefficients = dct2(moved).flatten(2)[..., low_frequencies(h, w)[:positions]]
