@@ -4,7 +4,7 @@
     python benchmarks/emoji.py package --out emoji
 
 Pictures are Google's (Apache-2.0), names and categories those of ``emoji.json`` (MIT). Only pictures without skin tones
-are taken. The column ``group`` has the category.
+are taken. The column ``class`` has the category.
 """
 
 import json

@@ -17,7 +17,7 @@ class PairFile(NamedTuple):
     name: str
     """File name in the folder."""
     text: str
-    group: str
+    label: str
     """Class of the picture, for zero-shot classification; no method sees it."""
 
 
@@ -27,9 +27,9 @@ def write_pairs(out: Path, pairs: Iterable[PairFile]) -> int:
     rows = []
     for pair in pairs:
         shutil.copy(pair.picture, out / pair.name)
-        rows.append({"file_name": pair.name, "text": pair.text, "group": pair.group})
+        rows.append({"file_name": pair.name, "text": pair.text, "class": pair.label})
     with (out / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["file_name", "text", "group"])
+        writer = csv.DictWriter(file, ["file_name", "text", "class"])
         writer.writeheader()
         writer.writerows(rows)
     return len(rows)

@@ -4,7 +4,7 @@
     python benchmarks/stamps.py stamps/usr/share/tuxpaint/stamps --out stamp-pairs
 
 Pictures are the package's PNG files (each with its licence in the package), captions the first line of the text file
-beside each. Vector drawings and stamps without a caption are left out. The column ``group`` has the first folder.
+beside each. Vector drawings and stamps without a caption are left out. The column ``class`` has the first folder.
 """
 
 from collections.abc import Iterator

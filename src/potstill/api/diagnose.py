@@ -10,10 +10,11 @@ from typing import Any
 
 from potstill._util.outputs import read_json_object
 from potstill._util.progress import ProgressReporter
+from potstill._util.strict_json import parse_json
 from potstill.dataset_file import Distilled
-from potstill.diagnostics import PARTS, DiagnosticOptions, estimate_costs, make_bench
+from potstill.diagnostics import PARTS, ClassDescriptions, DiagnosticOptions, default_parts, estimate_costs, make_bench
 from potstill.diagnostics import run_diagnostics as measure
-from potstill.errors import PotstillWarning
+from potstill.errors import PotstillError, PotstillWarning
 from potstill.evaluation import describe_data_mismatch
 from potstill.execution import Executor, Serial, choose_executor, resolve_executor
 from potstill.execution.memory import keep_freed_memory
@@ -46,6 +47,7 @@ def diagnose(
     real: Sequence[int] | None = None,
     teacher_steps: Sequence[int] | None = None,
     groups: int | None = None,
+    descriptions: ClassDescriptions | str | Path | None = None,
     network: str | CustomNetwork | Callable[..., Any] | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -57,7 +59,7 @@ def diagnose(
     Args:
         distilled: a set, or the path of one, also of a file with the indices of a selection alone.
         data: the data that it was made of: anything `potstill.load_data` takes or returns.
-        parts: parts to compute, one or several names of `potstill.api.diagnose.parts`. Default: all.
+        parts: parts to compute, one or several names of `potstill.api.diagnose.parts`. Default: all that suit the data.
         plan: return only the cost: ``expected`` (students, networks and seconds of each part) and ``seconds``.
         split: ``test`` or ``validation``: real samples that students are tested on. Default: ``test``, if there is one.
         students: students of each training set. Default: 3.
@@ -68,6 +70,9 @@ def diagnose(
             Default: the part's own.
         groups: for ``influence``: largest number of items that are left out one by one; of larger sets groups of one
             class are left out. Default: the part's own.
+        descriptions: for ``zero-shot``, of pictures with texts that were read with ``attribute=``, the class of each:
+            texts that describe each class, by class, or the path of a JSON file of such lists. Default: the names of
+            the classes alone.
         network: network of the students. Default: what the set was made with.
         seed: seed of every draw.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -93,7 +98,8 @@ def diagnose(
     keep_freed_memory()
     requested: dict[str, Any] = {n: tuple(v) for n, v in (("amounts", real), ("stops", teacher_steps)) if v is not None}
     requested |= {} if groups is None else {"groups": groups}
-    named = (parts,) if isinstance(parts, str) else tuple(PARTS) if parts is None else tuple(dict.fromkeys(parts))
+    requested |= {} if descriptions is None else {"descriptions": _read_descriptions(descriptions)}
+    named = tuple(PARTS) if parts is None else (parts,) if isinstance(parts, str) else tuple(dict.fromkeys(parts))
     asked = DiagnosticOptions(
         parts=tuple(sorted(named, key=lambda n: [*PARTS].index(n) if n in PARTS else -1)), **requested
     )
@@ -102,6 +108,8 @@ def diagnose(
         small, splits, network=parse_network(network), eval_split=split, students=students, steps=steps, lr=lr,
         seed=seed,
     )  # fmt: skip
+    if parts is None:
+        asked = dataclasses.replace(asked, parts=default_parts(bench))
     forecast = estimate_costs(bench, asked)
     seconds = math.fsum(part["seconds"] for part in forecast.values())
     if plan:
@@ -118,6 +126,22 @@ def diagnose(
             watcher.note(f"to be computed, about, on one worker: {said}") if watcher.command_line else None
         count = count_callback(progress, watcher)
         return measure(dataclasses.replace(bench, executor=runner, report=count), asked, forecast)
+
+
+def _read_descriptions(descriptions: ClassDescriptions | str | Path) -> ClassDescriptions:
+    """Return descriptions as they are given, or those of a JSON file.
+
+    Raises:
+        PotstillError: the file is not there, or no JSON object.
+    """
+    if not isinstance(descriptions, str | Path):
+        return descriptions
+    path = Path(descriptions)
+    try:
+        content: ClassDescriptions = parse_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise PotstillError(f"{path}: needs a JSON object of lists of texts by class, but {error}; write it") from None
+    return content
 
 
 def other_study(path: Path, file: Path) -> str:

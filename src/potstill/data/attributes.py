@@ -83,6 +83,6 @@ def refuse_attribute(option: Any, what: str) -> None:
     """
     if option is not None:
         raise PotstillError(
-            f"an attribute is read of tables, arrays and folders of pictures with classes, not of {what}; leave "
+            f"an attribute is read of tables, arrays, folders of pictures with classes and pairs, not of {what}; leave "
             "`attribute=` out"
         )

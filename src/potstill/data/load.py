@@ -36,7 +36,7 @@ from potstill.data.text_encoder import FittedRepresentation
 from potstill.data.texts import is_text_folder, read_text_folder, to_text_tables
 from potstill.data.train_test_overlap import parse_duplicates
 from potstill.errors import PotstillError, unknown_name
-from potstill.tasks import Classification, ObjectDetection, PixelTask, Segmentation
+from potstill.tasks import Classification, ObjectDetection, PixelTask, Retrieval, Segmentation
 
 __all__ = ["KNOWN", "Loader", "find_loader", "load"]
 
@@ -142,7 +142,8 @@ def _load(data: object, options: ReadOptions) -> Splits:
     if task.name != "classification" and (options.stream or (options.horizontal_flip is not None and not masked)):
         raise PotstillError(f"data for {task.name} are not streamed and not mirrored; leave these options out")
     if (read := find_loader(options.kind, task.name, data)) is not None:
-        refuse_attribute(options.attribute, f"data for {task.name}")
+        if not isinstance(task, Retrieval):
+            refuse_attribute(options.attribute, f"data for {task.name}")
         splits = read(task, data, options)
         return _set_horizontal_flip(splits, data, options.horizontal_flip) if masked else splits
     return _set_horizontal_flip(_read_classes(data, options), data, options.horizontal_flip)

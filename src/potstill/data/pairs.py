@@ -104,13 +104,16 @@ def read_pairs(task: Retrieval, data: object, options: ReadOptions) -> Splits:
     listed_files = list(items)
     place = {listed_files[i]: at for at, i in enumerate(got.positions)}
     kept_rows = [i for i, file in enumerate(files) if file in place]
-    names, groups = tuple(files[i] for i in kept_rows), None
-    if options.group is not None:
-        groups = _groups(options.group, rows, files, table)[kept_rows]
+    names = tuple(files[i] for i in kept_rows)
+    groups, attributes = (
+        None if value is None else _row_values(value, rows, files, table, option)[kept_rows]
+        for option, value in (("group", options.group), ("attribute", options.attribute))
+    )
     pixels = got.pixels[torch.tensor([place[file] for file in names])]
     return _assemble_pairs(
         task, root.name, pixels, spec, [texts[i] for i in kept_rows], names, list(got.notes), groups,
         replace(options, size=None),  # pictures have it already
+        attributes,
     )  # fmt: skip
 
 
@@ -121,13 +124,15 @@ def _text(value: object, where: str, row: int, column: str, what: str) -> str:
     return str(value)
 
 
-def _groups(group: str | tuple[Any, ...], rows: list[dict[str, Any]], files: list[str], where: Path) -> GroupValues:
-    """Return the group of each row: as given, from a column, or from the file's path."""
-    if not isinstance(group, str):
-        return split_group_values(group, len(files), 0, str(where))[0]
-    if group in rows[0]:
-        return np.array([_text(row.get(group), str(where), i, group, files[i]) for i, row in enumerate(rows)])
-    return match_file_groups(group, files, str(where))
+def _row_values(
+    value: str | tuple[Any, ...], rows: list[dict[str, Any]], files: list[str], where: Path, option: str
+) -> GroupValues:
+    """Return the group or the attribute of each row: as given, from a column, or from the file's path."""
+    if not isinstance(value, str):
+        return split_group_values(value, len(files), 0, str(where), option)[0]
+    if value in rows[0]:
+        return np.array([_text(row.get(value), str(where), i, value, files[i]) for i, row in enumerate(rows)])
+    return match_file_groups(value, files, str(where), option)
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -145,7 +150,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 def _assemble_pairs(
     task: Retrieval, name: str, pixels: Tensor, spec: InputSpec, texts: list[str], names: tuple[str, ...],
-    notes: list[str], groups: GroupValues | None, options: ReadOptions,
+    notes: list[str], groups: GroupValues | None, options: ReadOptions, attributes: GroupValues | None = None,
 ) -> Splits:  # fmt: skip
     """Assemble the splits. Texts of one image share a target, so each is a right answer, and stay on one side."""
     image, text = task.views
@@ -166,7 +171,7 @@ def _assemble_pairs(
         spec_of_texts = InputSpec(kind="text", shape=(1,), units="representation of a text")
     part = RawPart(
         inputs={image: pixels, **words}, labels=torch.zeros(n, dtype=torch.int64),
-        targets=pictures, names=names, texts=tuple(texts),
+        targets=pictures, names=names, texts=tuple(texts), attributes=attributes,
         groups=None if related is None else related.numpy(),
     )  # fmt: skip
     parts = RawSplits(

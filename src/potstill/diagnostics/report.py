@@ -16,13 +16,14 @@ from potstill.diagnostics import (
     likeness,
     nearest_real,
     sharpness,
+    zero_shot,
 )
 from potstill.diagnostics.bench import Bench, Condition
 from potstill.errors import PotstillError, unknown_name
 from potstill.evaluation.fitting import same_content
 from potstill.evaluation.forecast import measure_step_seconds
 
-__all__ = ["FORMAT", "PARTS", "DiagnosticOptions", "estimate_costs", "run_diagnostics"]
+__all__ = ["FORMAT", "PARTS", "DiagnosticOptions", "default_parts", "estimate_costs", "run_diagnostics"]
 
 FORMAT = "potstill/study/1"
 _HVP = 4.0
@@ -40,6 +41,8 @@ class DiagnosticOptions:
     """Updates after which networks of real data are evaluated."""
     groups: int = influence.MAX_GROUPS
     """Maximum number of groups of items that are left out."""
+    descriptions: zero_shot.ClassDescriptions | None = None
+    """Descriptions of classes of pictures with texts, by class; ``None``: their names alone."""
 
     def __post_init__(self) -> None:
         for name in self.parts:
@@ -93,6 +96,10 @@ PARTS: Mapping[str, _Part] = {
         measure=lambda bench, options: influence.measure_influence(bench, options.groups),
         conditions=lambda bench, options: influence.conditions(bench, options.groups), classes=False,
     ),
+    "zero-shot": _Part(
+        measure=lambda bench, options: zero_shot.measure_zero_shot(bench, options.descriptions),
+        conditions=lambda bench, options: zero_shot.conditions(bench), classes=False,
+    ),
 }  # fmt: skip
 """Parts by name, cheap ones first."""
 
@@ -101,9 +108,16 @@ def _without(bench: Bench, name: str) -> str | None:
     """Return why a part is left out; ``None`` if it is not."""
     if PARTS[name].classes and not bench.classes:
         return f"it is about classes, but the task is {bench.task.name}"
+    if name == "zero-shot":
+        return zero_shot.obstacle(bench)
     if name == "influence" and len(bench.distilled) < 2:
         return "without its only item nothing is left of the set"
     return None
+
+
+def default_parts(bench: Bench) -> tuple[str, ...]:
+    """Return the parts that are computed where none is named: all, but for zero-shot where pictures have no classes."""
+    return tuple(name for name in PARTS if name != "zero-shot" or zero_shot.obstacle(bench) is None)
 
 
 def estimate_costs(bench: Bench, options: DiagnosticOptions) -> dict[str, dict[str, Any]]:

@@ -234,7 +234,23 @@ def _influence(part: Mapping[str, Any]) -> list[Block]:
     return [text, Table("Influence of items", head, rows)]
 
 
+def _zero_shot(part: Mapping[str, Any]) -> list[Block]:
+    """Return the accuracies by kind of texts, and what descriptions gain over names and over random words."""
+    kinds = [kind for kind in ("names", "descriptions", "random words") if _of(_of(part, "set"), kind)]
+    rows = [[kind.capitalize(), *(_share(_of(_of(part, key), kind)) for key in ("set", "random"))] for kind in kinds]
+    gaps = [f"{name} {_gap(to_estimate(gap))} points" for name, gap in _of(part, "difference").items()]
+    classes = part.get("classes")
+    text = (
+        f"Mean of the classes' accuracies on {part.get('pictures')} pictures of "
+        f"{len(classes) if isinstance(classes, list) else '?'} classes, of which chance finds "
+        f"{_share(part.get('chance'))}. Differences: {'; '.join(gaps)}."
+    )
+    head = ["Texts of a class", "The set", "As many real pairs"]
+    return [text, Table("Zero-shot classification", head, rows)]
+
+
 _WRITERS: Mapping[str, Callable[[Mapping[str, Any]], list[Block]]] = {
     "nearest": _nearest, "likeness": _likeness, "labeller": _labeller, "calibration": _calibration, "mixing": _mixing,
     "agreement": _agreement, "curvature": _curvature, "influence": _influence,
+    "zero-shot": _zero_shot,
 }  # fmt: skip

@@ -26,7 +26,8 @@ class Diagnose(ForceOption, JobOptions, DataCommand):
     Parts, cheap ones first: nearest (the nearest real sample of each item, and copies), likeness (FID, KID, precision,
     recall and coverage beside random real samples), labeller (if networks of real data read the items), calibration,
     mixing (the set beside real samples), agreement (with networks of real data that were stopped early), curvature of
-    the loss, influence (students without each item). The time of each is printed before it runs. Nothing is selected by
+    the loss, influence (students without each item), zero-shot (pictures with texts by names and descriptions of
+    classes, which --attribute reads). The time of each is printed before it runs. Nothing is selected by
     the results.
     """
 
@@ -53,6 +54,8 @@ class Diagnose(ForceOption, JobOptions, DataCommand):
     """For agreement and labeller: updates after which networks of real data are measured (else 1,3,10,30,100,300)."""
     groups: Annotated[int | None, optional("N")] = None
     """For influence: items that are left out one by one, at most; of larger sets groups of a class (else 100)."""
+    descriptions: Annotated[Path | None, optional("CLASSES.json")] = None
+    """For zero-shot: lists of texts that describe each class, by class (else their names alone)."""
     network: Annotated[str | None, optional("NAME")] = None
     """Network of the students (else the one that the set was made with)."""
     seed: Annotated[int, arg(metavar="S")] = 0
@@ -63,7 +66,9 @@ class Diagnose(ForceOption, JobOptions, DataCommand):
     main_options: ClassVar[tuple[str, ...]] = (
         "data", "parts", "plan", "split", "students", "steps", "network", "seed", "out", "device",
     )  # fmt: skip
-    option_groups: ClassVar[Mapping[str, tuple[str, ...]]] = {"One part": ("lr", "real", "teacher_steps", "groups")}
+    option_groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "One part": ("lr", "real", "teacher_steps", "groups", "descriptions")
+    }
     examples: ClassVar[tuple[str, ...]] = (
         "potstill diagnose small.safetensors --data photos/ --parts nearest,calibration",
     )
