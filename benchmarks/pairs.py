@@ -40,6 +40,7 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "random": ("random", {}),
     "random-bytes": ("random", {}),
     "lors": ("lors", QUICK),
+    "covmatch": ("covmatch", {"preset": "quick"}),
     "k-center": ("k-center", {}),
     "prototypes": ("prototypes", {}),
     "prototype means": ("prototypes", {"keep": "mean"}),
@@ -108,7 +109,7 @@ def cell(splits: Splits, row: str, items: int, codec: str, seed: int, students: 
     small = fill(splits, row, most, codec, seed) if row.endswith("-bytes") else make(splits, row, items, codec, seed)
     made = time.monotonic() - begun
     result = {"items": len(small), "bytes": size_of(small), **score(small, splits, students, seed)}
-    if row in ("vl-distill", "lors") and small.nearest_texts:
+    if row in ("vl-distill", "lors", "covmatch") and small.nearest_texts:
         captions = decoded(small, splits)
         result["nearest captions"] = score(captions, splits, students, seed)["mean"]
     return result | {"seconds": {"making": round(made, 1), "all": round(time.monotonic() - begun, 1)}}
@@ -132,7 +133,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/pairs.json"))
     args = parser.parse_args()
     held: dict[str, Any] = json.loads(args.out.read_text()) if args.out.exists() else {"cells": {}, "data": {}}
-    held |= {"machine": machine(), "network": NETWORK, "rows": {n: {"method": m, **o} for n, (m, o) in ROWS.items()}}
+    held["machines"] = [*(m for m in held.get("machines", []) if m != machine()), machine()]
+    held |= {"network": NETWORK, "rows": {n: {"method": m, **o} for n, (m, o) in ROWS.items()}}
 
     def write() -> None:
         write_atomic(args.out, (json.dumps(held, indent=1) + "\n").encode())

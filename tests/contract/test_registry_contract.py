@@ -261,7 +261,7 @@ def test_the_counts_that_may_be_zero() -> None:
         n: {"pad", "jitter", "teacher_epochs"}
         for n in ("sre2l", "cda", "sre2l++", "g-vbsm", "edc", "fadrm", "delt", "dwa", "lpld", "wmdd", "ufc")
     }
-    in_trained = {n: {"pretrain_epochs"} for n in ("dm", "cafe", "datadam", "m3d", "dance")}
+    in_trained = {n: {"pretrain_epochs"} for n in ("dm", "cafe", "datadam", "m3d", "dance", "covmatch")}
     assert {n: fields for n, fields in admitted.items() if fields} == {
         **in_trained,
         "k-means": {"iterations"},

@@ -21,6 +21,7 @@ def image_text(root: Path) -> str:
         return "Nothing has been measured yet."
     held = json.loads(path.read_text(encoding="utf-8"))
     sizes = sorted({(key.split()[0], int(key.split()[1])) for key in held["cells"]}, key=lambda s: (s[0], -s[1]))
+    processors = " and ".join(m["processor"] for m in held["machines"])
     students = next(iter(held["cells"].values()))["students"]
     about = [
         "Recall in percent on the test split; the score is the mean of Recall@10 both ways. Each set is measured by",
@@ -28,8 +29,8 @@ def image_text(root: Path) -> str:
         "are deviations over sets. *Over random* and *over prototypes*: difference from random pairs and from",
         "prototypes in the bytes of the `vl-distill` set, seed by seed, in points, with the 95 % interval (Student's",
         "t); intervals are of single rows, not corrected for their number. *As captions*: the score with the nearest",
-        f"real captions in place of learned texts. {held['machine']['processor']}, one thread,",
-        f"torch {held['machine']['torch']}. `benchmarks/pairs.py`",
+        f"real captions in place of learned texts. {processors}, one thread,",
+        f"torch {held['machines'][-1]['torch']}. `benchmarks/pairs.py`",
     ]
     return "\n\n".join([*(_block(held, *size) for size in sizes), " ".join(about)])
 

@@ -121,6 +121,7 @@ def measure_zero_shot(bench: Bench, descriptions: ClassDescriptions | None) -> d
                     score = balanced_accuracy(class_similarities(result[0], result[1][at], of[at][1]), labels)
                 values[kind].append(score)
         accuracies[name] = values
+    by_kind = accuracies["set"]
     return {
         "classes": list(names), "pictures": len(labels), "chance": 1 / len(names),
         "template": TEMPLATE, "texts": 0 if checked is None else sum(map(len, checked.values())),
@@ -128,7 +129,7 @@ def measure_zero_shot(bench: Bench, descriptions: ClassDescriptions | None) -> d
         "difference": {
             "set over random": difference(accuracies["set"]["names"], accuracies["random"]["names"]),
             **({
-                f"descriptions over {kind}": paired_difference(accuracies["set"]["descriptions"], accuracies["set"][kind])
+                f"descriptions over {kind}": paired_difference(by_kind["descriptions"], by_kind[kind])
                 for kind in ("names", "random words")
             } if checked else {}),
         },

@@ -14,7 +14,7 @@ from potstill.core.nested import OFFSETS, VALUES
 from potstill.errors import PotstillError
 from potstill.nn.convnet import ConvNet, default_depth
 
-__all__ = ["DualEncoder", "TwoTowers"]
+__all__ = ["DualEncoder", "SplitFeatures", "TwoTowers"]
 
 _WORD = 64
 """Dimensions of a word vector. Ours."""
@@ -27,6 +27,16 @@ class TwoTowers(Protocol):
     @property
     def towers(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Names of the parameters of the first and of the second view's encoder."""
+        ...
+
+
+@runtime_checkable
+class SplitFeatures(Protocol):
+    """Network whose ``embed`` returns the features of two encoders side by side."""
+
+    @property
+    def feature_widths(self) -> tuple[int, int]:
+        """Numbers of features of the first and of the second view."""
         ...
 
 
@@ -116,6 +126,13 @@ class DualEncoder(Network):
             assert self.words is not None
             b = self.words(x[self.text + VALUES], x[self.text + OFFSETS])
         return torch.cat([a, b] if self.picture_first else [b, a], 1)
+
+    @property
+    def feature_widths(self) -> tuple[int, int]:
+        """Numbers of features of the first and of the second view."""
+        heads = self.classifier
+        assert isinstance(heads, _Heads)
+        return heads.widths
 
     @property
     def towers(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
