@@ -157,7 +157,7 @@ def test_methods_keep_the_masks_of_real_pictures(name: str) -> None:
     [
         ("k-median", {}, "k-median does classification, but arrays is segmentation"),
         ("mtt", {}, "mtt does classification"),
-        ("rat-bptt", {"labels": "learned"}, "makes labels of its own, but those of arrays are masks"),
+        ("rat-bptt", {"labels": "learned"}, "makes labels of its own, but those of arrays are of pixels"),
         ("dm", {"network": "convnet"}, "convnet has one answer for a whole picture"),
         ("dm", {"init_from": "noise"}, "noise has no segmentation targets"),
     ],

@@ -16,6 +16,7 @@ from potstill.tasks import (
     Metric,
     MultiLabel,
     ObjectDetection,
+    PixelRegression,
     Regression,
     Retrieval,
     Segmentation,
@@ -32,6 +33,8 @@ PRESENT = torch.stack([torch.tensor([i % 3 > 0, i % 3 > 1]).long() for i in rang
 FAR = torch.eye(N).repeat(1, 2)
 MASKS = torch.where(torch.rand(N, 3, 4, generator=generator(0, "masks")) < 0.4, 1, 0)
 MASKS[:2, 0, 0] = 255
+DEPTHS = torch.rand(N, 2, 3, 4, generator=generator(0, "depths")) * 5 - 1
+DEPTHS[:2, :, 0, 0] = torch.nan
 BOXES = pad_targets([torch.tensor([[1.0, 1, 5, 6, 0], [8, 8, 14, 15, 1]])[: 1 + i % 2] for i in range(N)])
 SURE = torch.cat([BOXES, BOXES[..., 4:] * 0 + 1], 2).where(
     target_mask(BOXES)[..., None], torch.finfo(torch.float32).min
@@ -44,6 +47,7 @@ CASES: dict[str, tuple[Task, Tensor, Tensor | None]] = {
     "retrieval": (Retrieval(width=N, k=1), torch.arange(N), FAR),
     "detection": (ObjectDetection(labels=("cat", "dog"), size=(16, 16)), BOXES, SURE),
     "segmentation": (Segmentation(labels=("sky", "sea")), MASKS, MASKS % 255),
+    "pixel-regression": (PixelRegression(), DEPTHS, DEPTHS.nan_to_num()),
 }
 
 

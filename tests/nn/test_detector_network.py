@@ -35,7 +35,7 @@ def test_other_networks_are_refused_for_boxes_and_it_is_refused_for_others() -> 
     picture = InputSpec(kind="image", shape=(3, 16, 16))
     with pytest.raises(PotstillError, match=r"boxes need one for each place; take centernet, unet or fcn2d"):
         made("convnet")
-    with pytest.raises(PotstillError, match=r"coarser map, and masks need one for each pixel; take unet or fcn2d"):
+    with pytest.raises(PotstillError, match=r"coarser map, and this task needs one for each pixel; take unet or fcn2d"):
         factory("centernet", picture, 3, per_pixel=True)
     with pytest.raises(PotstillError, match=r"these data have no masks and no boxes; take another, such as convnet"):
         factory("centernet", picture, 3)

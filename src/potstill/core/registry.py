@@ -156,6 +156,7 @@ _PATHS: dict[Group, dict[str, str]] = {
         "multi-label": "tasks.multi_label:MultiLabel",
         "recommendation": "tasks.recommendation:Recommendation",
         "segmentation": "tasks.segmentation:Segmentation",
+        "pixel-regression": "tasks.pixel_regression:PixelRegression",
     },
     "loaders": {  # by the task whose data they read
         "table/regression": "data.regression:read_regression", "series/forecast": "data.series:read_series",
@@ -165,6 +166,7 @@ _PATHS: dict[Group, dict[str, str]] = {
         "ratings/recommendation": "data.ratings:read_ratings", "sound/classification": "data.sounds:read_sounds",
         "video/classification": "data.clips:read_clips",
         "image/segmentation": "data.masks:read_masks", "image/detection": "data.boxes:read_boxes",
+        "image/pixel-regression": "data.pixel_values:read_pixel_values",
     },
     "executors": {
         "serial": "execution.executor:Serial", "processes": "execution.processes:Processes",

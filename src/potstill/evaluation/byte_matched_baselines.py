@@ -57,6 +57,7 @@ from potstill.functional.label_simplex import keep_largest
 from potstill.kinds import get_kind
 from potstill.rng import derive_seed, generator
 from potstill.tasks import Classification, get_targets, get_task, is_ragged, join_targets, split_targets
+from potstill.tasks.task import PackedTargets
 
 __all__ = [
     "CHEAP_OPERATIONS", "LABEL_FORMS", "MAX_CODED_BYTES", "MIN_DRAWS", "TRIAL_PASSES",
@@ -266,8 +267,10 @@ def _part(x: Tensor, codec: str) -> Encoded:
 def _targets_stored(train: Source, index: Tensor) -> Encodings:
     if isinstance(get_task(train), Classification):
         return {"": encode_classes(train.labels[index], len(train.classes))}
-    targets = get_targets(train)[index]
-    if not is_ragged(get_task(train)):
+    targets, task = get_targets(train)[index], get_task(train)
+    if isinstance(task, PackedTargets):
+        return {"": encode_ints(task.pack_targets(targets.cpu()))}
+    if not is_ragged(task):
         return {"": _part(targets, "exact")}
     return {name: _part(t, "exact") for name, t in zip((VALUES, OFFSETS), split_targets(targets), strict=True)}
 
@@ -393,6 +396,7 @@ def pack_samples(
             sizes.append(_size((inputs, labels), _context_labels(train, index, soft)))
             continue
         y = join_targets(decode(labels[VALUES]), decode(labels[OFFSETS])) if VALUES in labels else decode(labels[""])
+        y = task.unpack_targets(y) if isinstance(task := get_task(train), PackedTargets) else y
         texts: list[str] = []
         x: Inputs
         if codec == TEXTS:  # a reader encodes them as these were

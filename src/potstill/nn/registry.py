@@ -216,10 +216,10 @@ def _check_answers(name: str, input: InputSpec, *, per_pixel: bool, coarse: bool
         )
     if family in _COARSE:
         raise PotstillError(
-            f"network {name} has answers of a coarser map, and masks need one for each pixel; take "
+            f"network {name} has answers of a coarser map, and this task needs one for each pixel; take "
             f"{' or '.join(suited)}"
         )
-    what = "boxes need one for each place" if coarse else "masks need one for each pixel"
+    what = "boxes need one for each place" if coarse else "this task needs one for each pixel"
     raise PotstillError(
         f"network {name} has one answer for a whole picture, and {what}; take {', '.join(suited[:-1])} or "
         f"{suited[-1]}, or FILE.py:NAME with logits (n, k, h, w)"

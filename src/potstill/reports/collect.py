@@ -129,7 +129,7 @@ def _unclassed(arrays: Mapping[str, Any], card: Mapping[str, Any]) -> Gallery | 
         counts=(len(inputs),),
         columns=tuple(map(str, arrays.get("columns", ()))),
         real="index" in arrays,
-        targets=targets[:_MOST_ITEMS] if real and not boxed else None,
+        targets=targets[:_MOST_ITEMS] if real and not boxed and targets.ndim < 3 else None,
         masks=targets[:_MOST_ITEMS] if masked else None,
         boxes=targets[:_MOST_ITEMS] if boxed else None,
         target_names=tuple(map(str, called)) if isinstance(called, list | tuple) else (),

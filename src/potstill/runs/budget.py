@@ -434,12 +434,12 @@ def _target_bytes(train: Source, bits: int | None, scores: bool = False) -> Call
         if values.is_floating_point():
             return _ragged_bytes(lengths, lambda total: 4 * width * total)
         return _ragged_bytes(lengths, lambda total: index_bytes(total * width, codes))
-    if targets.is_floating_point():
-        return lambda n: 4 * n * each
     if isinstance(task, PackedTargets):
         some = task.pack_targets(targets[:: max(1, len(targets) // _CODED_TARGETS)])
         coded = encoded_bytes(compress_encoded(encode_ints(some))) / len(some)
-        return partial(_packed_bytes, each, task.outputs + 1, coded)
+        return partial(_packed_bytes, each, max(task.outputs, int(some.max())) + 1, coded)
+    if targets.is_floating_point():
+        return lambda n: 4 * n * each
     return lambda n: index_bytes(n * each, int(targets.max()) + 1)
 
 

@@ -292,8 +292,8 @@ def _check_suits(name: str, info: MethodInfo, method: Method[Any], train: Source
         )
     if isinstance(task, PixelTask) and (info.soft_labels or label_mode(method) != "hard"):
         raise PotstillError(
-            f"method {name} makes labels of its own, but those of {train.name} are masks; take one that keeps those of "
-            "its samples, such as random or dm, with labels hard"
+            f"method {name} makes labels of its own, but those of {train.name} are of pixels; take one that keeps "
+            "those of its samples, such as random or dm, with labels hard"
         )
     if train.input.parts and not info.multi_input:
         names = ", ".join(part for part, _ in train.input.parts)
@@ -368,7 +368,7 @@ def _describe_network(
         return ()
     why = f"takes pictures, and these are {get_kind(train.input).noun}"
     if isinstance(get_task(train), PixelTask):
-        what = "boxes need one for each place" if is_coarse(get_task(train)) else "masks need one for each pixel"
+        what = "boxes need one for each place" if is_coarse(get_task(train)) else "this task needs one for each pixel"
         why = f"has one answer for a whole picture, and {what}"
     return (f"network {after}: {before}, which {name} has by default, {why}",)
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         move_maps,
     )
     from potstill.tasks.multi_label import MultiLabel
+    from potstill.tasks.pixel_regression import PixelRegression
     from potstill.tasks.ragged import (
         RaggedTask,
         concat_targets,
@@ -54,10 +55,10 @@ if TYPE_CHECKING:
 __all__ = [
     "GEOMETRIC", "IGNORED", "CheckedTargets", "Classification", "CoarseMapTask", "FittableTask", "Forecast",
     "InvariantTargets", "Metric", "MovableTargets", "Movement", "MultiLabel", "MultiMetricTask", "ObjectDetection",
-    "PackedTargets", "PartlyMovableTargets", "PixelTask", "RaggedTask", "Recommendation", "Regression", "Retrieval",
-    "Segmentation", "Task", "average_precision", "box_overlaps", "concat_targets", "count_boxes", "get_targets",
-    "get_task", "invariant_operations", "is_coarse", "is_ragged", "join_targets", "list_targets", "move_boxes",
-    "move_maps", "pad_targets", "split_targets", "target_mask",
+    "PackedTargets", "PartlyMovableTargets", "PixelRegression", "PixelTask", "RaggedTask", "Recommendation",
+    "Regression", "Retrieval", "Segmentation", "Task", "average_precision", "box_overlaps", "concat_targets",
+    "count_boxes", "get_targets", "get_task", "invariant_operations", "is_coarse", "is_ragged", "join_targets",
+    "list_targets", "move_boxes", "move_maps", "pad_targets", "split_targets", "target_mask",
 ]  # fmt: skip
 
 
@@ -65,7 +66,8 @@ def __getattr__(name: str) -> Any:
     """Import the module of a name when it is used first: pages need `Metric` without torch."""
     if name in __all__:
         modules = (
-            "box_precision", "classification", "detection", "forecast", "geometry", "multi_label", "ragged",
+            "box_precision", "classification", "detection", "forecast", "geometry", "multi_label", "pixel_regression",
+            "ragged",
             "recommendation", "regression",
             "retrieval", "segmentation", "task",
         )  # fmt: skip

@@ -96,7 +96,7 @@ def check_task(task: Task, y: Tensor, perfect: Tensor | None = None) -> None:
         isinstance(task.outputs, int) and task.outputs >= 1 and bool(task.unit),
         f"outputs must be a width of at least 1 and unit a word, not {task.outputs!r} and {task.unit!r}",
     )
-    shape = (len(y), task.outputs, *(y.shape[1:] if isinstance(task, PixelTask) else ()))
+    shape = (len(y), task.outputs, *(y.shape[-2:] if isinstance(task, PixelTask) else ()))
     output = torch.randn(shape, generator=generator(7), dtype=torch.float64, requires_grad=True)
     with no_side_effects("a task"):
         loss = task.loss(output, y)

@@ -190,7 +190,7 @@ def _check_result(method: Method[Any], problem: Problem, result: Any) -> None:
         if not problem.train.classes:
             require(many == sum(problem.sizes), f"the budget is {sum(problem.sizes)} items, not {many}")
             given = result.labels.to("cpu")
-            places = given.shape[1:] if isinstance(problem.task, PixelTask) else ()
+            places = given.shape[-2:] if isinstance(problem.task, PixelTask) else ()
             problem.task.loss(torch.zeros(many, problem.task.outputs, *places), given)  # targets that the task takes
             return
         soft = result.labels.is_floating_point()
