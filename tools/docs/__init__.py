@@ -105,6 +105,7 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "rating-findings": ratings.rating_findings,
     "segmentation": segmentation.segmentation,
     "image-text": image_text.image_text,
+    "zero-shot": image_text.zero_shot,
     "surrogate": surrogate.surrogate,
     "table-ranks": table_ranks.table_ranks,
     "table-winners": table_ranks.table_winners,

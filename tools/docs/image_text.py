@@ -1,4 +1,4 @@
-"""Sets of pairs of pictures and texts: benchmarks/pairs.py."""
+"""Sets of pairs of pictures and texts: benchmarks/pairs.py and benchmarks/zero_shot.py."""
 
 import json
 from pathlib import Path
@@ -7,10 +7,11 @@ from typing import Any
 from potstill.evaluation.statistics import paired_difference, summary
 from tools.docs.parts import interval, mean_and_deviation, table
 
-__all__ = ["image_text"]
+__all__ = ["image_text", "zero_shot"]
 
 _TITLES = {"emoji": "Emoji and their names", "stamps": "Stamps and their captions"}
 _RIVALS = ("random-bytes", "prototypes-bytes")
+_KINDS = ("names", "descriptions", "random words")
 _METRICS = ("ir@1", "ir@10", "tr@1", "tr@10")
 
 
@@ -68,3 +69,39 @@ def _over(means: list[float], rivals: list[float]) -> str:
     """Return the difference, with its interval from two sets on."""
     n = min(len(means), len(rivals))
     return "" if n < 2 else interval(paired_difference(means[:n], rivals[:n]), 100, "+.1f")
+
+
+def zero_shot(root: Path) -> str:
+    """A row for each set of pairs: accuracies by the texts of classes, and what descriptions add to random words."""
+    path = root / "results" / "zero_shot.json"
+    if not path.exists():
+        return "Nothing has been measured yet."
+    held = json.loads(path.read_text(encoding="utf-8"))
+    rows: list[list[object]] = []
+    for data, name in dict.fromkeys(tuple(key.rsplit(" ", 1)[0].split(" ", 1)) for key in held["cells"]):
+        cells = [c for n in range(99) if (c := held["cells"].get(f"{data} {name} {n}"))]
+        means = {kind: [sum(c["set"][kind]) / len(c["set"][kind]) for c in cells] for kind in _KINDS}
+        of_random = [sum(c["random"]["descriptions"]) / len(c["random"]["descriptions"]) for c in cells]
+        rows.append([
+            data, name if name == "all pairs" else f"`{name}`", len(cells), f"{cells[0]['items']:,}",
+            f"{100 / cells[0]['classes']:.1f}", *(mean_and_deviation(summary(means[kind])) for kind in _KINDS),
+            _over(means["descriptions"], means["random words"]), _over(means["descriptions"], of_random),
+        ])  # fmt: skip
+    about = [
+        f"Mean of the classes' accuracies in percent: means of {held['students']} students of {held['steps']} updates,",
+        "with deviations over sets. *Over random words*: descriptions less random words; *over random pairs*: with",
+        "descriptions, the set less as many random pairs; both in points, with the 95 % interval over sets (Student's",
+        f"t). {held['machine']['processor']}, one thread, torch",
+        f"{held['machine']['torch']}. `benchmarks/zero_shot.py`",
+    ]
+    head: list[object] = [
+        "pictures",
+        "set",
+        "sets",
+        "pairs",
+        "chance",
+        *_KINDS,
+        "over random words",
+        "over random pairs",
+    ]
+    return f"{table(head, rows)}\n\n{' '.join(about)}"
