@@ -264,7 +264,7 @@ class Bench:
     def run(self, size: int, arm: str, seed: int, steps: int, **more: Any) -> potstill.Distilled:
         options = {"progress": None, **self.arms[self.kind][arm], "iterations": steps, **more}
         if arm == "generator":
-            options["parametrization"] = f"generator:seed={seed}"
+            options["parametrization"] = f"generator:seed={seed},dim=16"
         small = potstill.distill(
             Splits(train=self.train, test=None), bytes=size, seed=seed, device=self.args.device, executor="serial",
             **options,

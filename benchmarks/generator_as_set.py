@@ -5,7 +5,8 @@
 
 Rows: the generator as it starts (``--steps 0``), 500 pictures of each class drawn from it; and the same after 250 steps
 of ``dm``, with 10, 50 and 500 pictures of each class drawn (`potstill.resample`). Every set has a generator of its own:
-its seed is the set's. How coded real pictures of the same bytes compare is benchmarks/frontier.py.
+its seed is the set's. ``real`` is the method of that name in the same budget: coded real pictures, searched on held-out
+training data, another draw and search for each set.
 
 Students are the same for all rows: batch 128, 600 updates, one learning rate, no choice by test data. A score is the
 mean over students. ``planned_bytes`` is 1.3 times the budget, as coded weights take less than their bits; what was
@@ -30,14 +31,22 @@ RECIPE: dict[str, Any] = {"lr": 0.03, "steps": 600, "batch": 128}
 STEPS, PLANNED = 250, 1.3
 DRAWS = {"start 500": 500, "dm 10": 10, "dm 50": 50, "dm 500": 500}
 """Pictures of each class by row."""
+REAL = "real"
+ROWS = (*DRAWS, REAL)
 
 
 def made(splits: Splits, size: int, seed: int, steps: int) -> potstill.Distilled:
     return potstill.distill(
-        splits, "dm", parametrization=f"generator:seed={seed}", codec="uint4:aware=true", network=NETWORKS[0],
+        splits, "dm", parametrization=f"generator:seed={seed},dim=16", codec="uint4:aware=true", network=NETWORKS[0],
         bytes=size, planned_bytes=int(PLANNED * size), steps=steps, seed=seed, progress=None, device="cpu",
         executor="serial",
     )  # fmt: skip
+
+
+def coded_real(splits: Splits, size: int, seed: int) -> potstill.Distilled:
+    return potstill.distill(
+        splits, "real", network=NETWORKS[0], bytes=size, seed=seed, progress=None, device="cpu", executor="serial"
+    )
 
 
 def score(small: potstill.Distilled, splits: Splits, network: str, students: int) -> float:
@@ -56,22 +65,26 @@ def measure(small: potstill.Distilled, splits: Splits, students: int) -> dict[st
 
 
 def summaries(cells: Mapping[str, Any], sets: int, test: int) -> dict[str, Any]:
-    """Return each row's means, and its differences from the first row over sets that both have."""
+    """Return each row's means, and its differences from the generator's start and from real pictures over sets that
+    both have.
+    """
     rows: dict[str, Any] = {}
-    first = next(iter(DRAWS))
-    for row in DRAWS:
+    for row in ROWS:
         seeds = [seed for seed in range(sets) if f"{row} {seed}" in cells]
         if not seeds:
             continue
-        of, start = ([cells[f"{name} {seed}"] for seed in seeds] for name in (row, first))
+        of = [cells[f"{row} {seed}"] for seed in seeds]
         rows[row] = {
             "bytes": sum(c["bytes"] for c in of) / len(of), "items": of[0]["items"],
             "scores": {n: summary([c["scores"][n] for c in of], test) for n in NETWORKS},
         }  # fmt: skip
-        if len(seeds) > 1 and row != first:
-            rows[row]["over start"] = {
-                n: paired_difference([c["scores"][n] for c in of], [c["scores"][n] for c in start]) for n in NETWORKS
-            }
+        for name, other in (("over start", next(iter(DRAWS))), ("over real", REAL)):
+            both = [seed for seed in seeds if f"{other} {seed}" in cells]
+            if row not in (other, REAL) and len(both) > 1:
+                rows[row][name] = {
+                    n: paired_difference(*([cells[f"{r} {s}"]["scores"][n] for s in both] for r in (row, other)))
+                    for n in NETWORKS
+                }
     return rows
 
 
@@ -105,13 +118,17 @@ def main() -> None:
         f"{args.data}-{args.bytes}", {"name": args.data, "budget": args.bytes, "cells": {}, "students": args.students}
     )
     for seed in range(args.sets):
-        missing = [row for row in DRAWS if f"{row} {seed}" not in part["cells"]]
+        missing = [row for row in ROWS if f"{row} {seed}" not in part["cells"]]
         base = {
             steps: made(splits, args.bytes, seed, steps)
-            for steps in {0 if "start" in row else STEPS for row in missing}
+            for steps in {0 if "start" in row else STEPS for row in missing if row != REAL}
         }
         for row in missing:
-            small = potstill.resample(base[0 if "start" in row else STEPS], DRAWS[row], seed=seed)
+            small = (
+                coded_real(splits, args.bytes, seed)
+                if row == REAL
+                else potstill.resample(base[0 if "start" in row else STEPS], DRAWS[row], seed=seed)
+            )
             part["cells"][f"{row} {seed}"] = measure(small, splits, args.students)
             part["rows"] = summaries(part["cells"], args.sets, len(splits.test))
             found["machine"] = machine()
