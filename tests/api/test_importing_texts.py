@@ -62,6 +62,43 @@ def test_a_network_of_words_learns_from_it(tmp_path: Path) -> None:
     assert int(net(torch.tensor(unseen), torch.tensor([0])).argmax()) == 1
 
 
+def write_data(path: Path) -> Path:
+    lines = [
+        f"{text} {n}\t{name}" for n in range(12) for name, some in (("bad", BAD[:3]), ("good", GOOD)) for text in some
+    ]
+    rows = [line.replace("\t", " ", line.count("\t") - 1).split("\t") for line in lines]
+    path.write_text("".join(json.dumps({"sentence": a.strip(), "label": b}) + "\n" for a, b in rows), encoding="utf-8")
+    return path
+
+
+def test_with_its_data_a_set_of_texts_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, out = str(write_data(tmp_path / "films.jsonl")), tmp_path / "dilm.safetensors"
+    run = write(tmp_path / "run")
+    assert main(["import", str(run), "--data", data, "--out", str(out)]) == 0
+    assert f"potstill evaluate {out} --data {data}" in capsys.readouterr().out
+    small, train = potstill.load(out), potstill.load_data(data).train
+    assert small.classes == ("bad", "good")
+    assert small.captions == (f"{BAD[0]} 10", *BAD[1:], *GOOD)
+    assert small.inputs.equal(train.encoder.encode(small.captions))  # type: ignore[attr-defined]
+    assert not any(name.startswith("inputs") for name in small.tensors)  # texts are stored, and a reader encodes them
+    card = potstill.evaluate(small, data, networks="linear-model", seeds=1, baselines=False, full=False, progress=None)
+    assert card.to_dict()["score"]["mean"] > 0.9
+
+
+def test_data_that_do_not_suit_a_set_of_texts_are_one_line(tmp_path: Path) -> None:
+    run, data = write(tmp_path / "run"), str(write_data(tmp_path / "films.jsonl"))
+    with pytest.raises(PotstillError, match="must be texts with classes, but digits are image"):
+        potstill.import_set(run, data="digits")
+    for rows, said in (
+        ([{"a": "x", "b": "y", "labels": 0}], "data of one text each"),
+        ([{"a": "x", "labels": 2}], "count up to 2, but films.jsonl has 2"),
+    ):
+        file = tmp_path / "dataset_0.json"
+        file.write_text("\n".join(map(json.dumps, rows)))
+        with pytest.raises(PotstillError, match=said):
+            potstill.import_set(file, data=data)
+
+
 def test_two_fields_are_two_lines(tmp_path: Path) -> None:
     file = tmp_path / "dataset_0.json"
     rows = [{"premise": "It rains.", "hypothesis": "It is wet.", "labels": 0}]

@@ -52,7 +52,7 @@ def import_set(
             the files.
         known: a name with published constants and class names (``cifar10``); no data are read for it. Default: none.
         data: the real data of the set, anything `potstill.load_data` takes or returns: class names, hash, constants,
-            whitening. Default: none.
+            whitening; the encoder of texts, without which a set of texts cannot be measured. Default: none.
         mean: mean of each channel by which the images were normalised, c numbers; 0 where they were not. Give ``std``,
             too. Default: by ``known`` or ``data``.
         std: standard deviation of each channel, c numbers above 0; 1 where the images were not normalised. Default: by
@@ -81,10 +81,10 @@ def import_set(
     path = Path(path).expanduser()
     chosen = form or detect_format(path)
     if chosen == "dilm":
-        given = {"known": known, "data": data, "mean": mean, "std": std, "zca": zca, "factor": factor, "lr": lr}
+        given = {"known": known, "mean": mean, "std": std, "zca": zca, "factor": factor, "lr": lr}
         if said := next((name for name, value in given.items() if value is not None), None):
             raise PotstillError(f"{said} belongs to pictures, but dilm is a set of texts; leave it out")
-        return import_texts(path, run=run, method=method)
+        return import_texts(path, run=run, method=method, train=_source(data, reading))
     if known is not None and known not in STANDARD:
         raise unknown_name("standard set", known, STANDARD)
     if (mean is None) != (std is None):

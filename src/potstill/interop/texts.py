@@ -2,11 +2,15 @@
 
 A line has the texts of one sample by field and its class: ``{"sentence": "…", "labels": 0}``, or ``premise`` and
 ``hypothesis``, ``question1`` and ``question2``. A run's folder has several sets.
+
+With the real data, the set has their classes and the vectors of their encoder, as a set that is made here, so that
+`potstill.evaluate` measures it. Without them its inputs are words.
 """
 
 import hashlib
 import json
 import re
+import unicodedata
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,9 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from potstill.core import InputSpec, Normalization
+from potstill.codecs.texts import Texts
+from potstill.core import InputSpec, Normalization, Source
 from potstill.data.pairs import WORDS, encode_texts
-from potstill.dataset_file import Contents, Distilled, Provenance, Schema, build
+from potstill.dataset_file import Contents, Distilled, Encoding, Provenance, Schema, build
+from potstill.dataset_file.text_io import has_texts
 from potstill.errors import PotstillError
 
 __all__ = ["find_text_sets", "import_texts"]
@@ -73,16 +79,18 @@ def _check(file: Path, number: int, row: object, fields: tuple[str, ...]) -> Non
         raise PotstillError(f"{file}: line {number} needs a class, a whole number from 0, not {label!r:.40}")
 
 
-def import_texts(path: Path, *, run: int = -1, method: str | None = None) -> Distilled:
-    """Import a set of texts: captions are the texts, a line for each field, and inputs their words.
+def import_texts(path: Path, *, run: int = -1, method: str | None = None, train: Source | None = None) -> Distilled:
+    """Import a set of texts: captions are the texts, a line for each field.
 
     Args:
         path: the file, or the folder of a run.
-        run: number of the file in a folder, from 0; by default the last.
-        method: what made it; by default DiLM.
+        run: number of the file in a folder, from 0. Default: the last.
+        method: method that made the set. Default: DiLM.
+        train: training part of the real data, texts with classes in the order of the file's numbers. Default: none,
+            and inputs are words.
 
     Raises:
-        PotstillError: there are none, or they are something else: one line.
+        PotstillError: there are no such texts, or the data are others: one line.
     """
     file = path
     if path.is_dir():
@@ -95,26 +103,70 @@ def import_texts(path: Path, *, run: int = -1, method: str | None = None) -> Dis
     rows, sha256 = _read_lines(file)
     fields = _check_fields(file, rows)
     labels = [row[_LABELS] for row in rows]
+    contents, schema, encoding = (
+        _words(rows, fields, labels) if train is None else _vectors(file, rows, fields, labels, train)
+    )
+    note = f"made by another program and imported from {file.name}: that it saw the training part alone is its word"
+    about = (
+        {"name": "unknown"}
+        if train is None
+        else {"name": train.name, "samples": len(train), "hash": train.content_hash}
+    )
+    return build(
+        contents, schema,
+        Provenance(
+            method=method or "dilm", config={"imported": "dilm"}, ipc=max(Counter(labels).values()),
+            source={**about, "notes": [note]},
+            outcome={"kind": "imported", "message": f"released set, read from {file.name}", "step": 0},
+            extra={"imported": {"form": "dilm", "sha256": {file.name: sha256}}},
+        ),
+        encoding,
+    )  # fmt: skip
+
+
+def _words(rows: list[Any], fields: tuple[str, ...], labels: list[int]) -> tuple[Contents, Schema, Encoding]:
+    """Return texts as words of every field."""
     inputs: dict[str, Tensor] = {}
     for field in fields:
         inputs |= encode_texts([row[field] for row in rows], field)
     words = InputSpec(kind="words", shape=(), levels=(WORDS,))
     parts = tuple((field, words) for field in fields)
-    note = f"made by another program and imported from {file.name}: that it saw the training part alone is its word"
-    return build(
-        Contents(
-            inputs=inputs, labels=torch.tensor(labels),
-            captions=tuple("\n".join(row[field] for field in fields) for row in rows),
-        ),
+    spec = InputSpec(kind="texts", shape=(), units="words", horizontal_flip=False, parts=parts)
+    captions = tuple("\n".join(row[field] for field in fields) for row in rows)
+    return (
+        Contents(inputs=inputs, labels=torch.tensor(labels), captions=captions),
         Schema(
             classes=tuple(map(str, range(max(labels) + 1))),
-            input=InputSpec(kind="texts", shape=(), units="words", horizontal_flip=False, parts=parts),
+            input=spec,
             normalization=Normalization(torch.zeros(0), torch.ones(0)),
         ),
-        Provenance(
-            method=method or "dilm", config={"imported": "dilm"}, ipc=max(Counter(labels).values()),
-            source={"name": "unknown", "notes": [note]},
-            outcome={"kind": "imported", "message": f"released set, read from {file.name}", "step": 0},
-            extra={"imported": {"form": "dilm", "sha256": {file.name: sha256}}},
-        ),
-    )  # fmt: skip
+        Encoding(),
+    )
+
+
+def _vectors(
+    file: Path, rows: list[Any], fields: tuple[str, ...], labels: list[int], train: Source
+) -> tuple[Contents, Schema, Encoding]:
+    """Return texts as vectors of the encoder of the data, stored as texts."""
+    if not has_texts(train) or not train.classes:
+        raise PotstillError(
+            f"{file}: the data of a set of texts must be texts with classes, but {train.name} are "
+            f"{train.input.kind}; give those that it was made of, or leave data out"
+        )
+    if len(fields) > 1:
+        raise PotstillError(
+            f"{file}: data of one text each are read, but its samples have {len(fields)} ({', '.join(fields)}); leave "
+            "data out"
+        )
+    if max(labels) >= len(train.classes):
+        raise PotstillError(
+            f"{file}: its classes count up to {max(labels)}, but {train.name} has {len(train.classes)}; give the data "
+            "that it was made of"
+        )
+    encoder = train.encoder  # type: ignore[attr-defined]  # `has_texts` says that there is one
+    texts = tuple(unicodedata.normalize("NFC", row[fields[0]]) for row in rows)  # as those of the data are read
+    return (
+        Contents(inputs=encoder.encode(texts), labels=torch.tensor(labels), captions=texts, encoder=encoder),
+        Schema(classes=train.classes, input=train.input, normalization=train.normalization),
+        Encoding(codec=Texts()),
+    )

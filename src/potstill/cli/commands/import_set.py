@@ -37,7 +37,7 @@ class Import(ForceOption, DataCommand):
     known: Annotated[str | None, optional("NAME")] = None
     """Known name of the data, for published constants and class names: cifar10, mnist, …; they are not read."""
     data: Annotated[str | None, optional("DATA")] = None
-    """The real data that it was made of: read for class names, hash and constants."""
+    """The real data that it was made of: read for class names, hash and constants; texts for their vectors."""
     mean: Annotated[tuple[float, ...] | None, optional("M ...")] = None
     """Mean of each channel that was subtracted."""
     std: Annotated[tuple[float, ...] | None, optional("S ...")] = None
@@ -83,7 +83,7 @@ class Import(ForceOption, DataCommand):
         following += data_words(self.reading)
         hint = f"Measure it: {shlex.join(following)}"
         if small.input.kind == "texts":
-            hint = "Its texts are captions in Python (docs/guides/share.md): no loader reads texts to measure it on"
+            hint = "Its texts are captions in Python (docs/guides/share.md); give their --data, too, to measure it"
         return Answer(
             {"path": str(self.out), "items": len(small), **small.metadata},
             f"{self.out}: {set_summary(small.metadata, len(small), self.out)}\n{hint}",
