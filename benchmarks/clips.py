@@ -170,11 +170,16 @@ def distil_motion(splits: Splits, frames: str, trial: Mapping[str, Any], size: i
 def choose_motion(splits: Splits, frames: str, size: int) -> dict[str, Any]:
     """Return the scale and rate of the best set on a fifth of the training clips."""
     kept, held_out = potstill.holdout(splits.train, 0.2, CHOICE_SEED)
-    trial_splits, scores = Splits(train=kept, test=held_out), []
+    trial_splits, scores = Splits(train=kept, test=held_out), list[float | None]()
     for trial in TRIALS:
-        small = distil_motion(trial_splits, frames, trial, size, CHOICE_SEED)
+        try:
+            small = distil_motion(trial_splits, frames, trial, size, CHOICE_SEED)
+        except potstill.PotstillError:  # the bytes hold no clips of each class
+            scores.append(None)
+            continue
         scores.append(card_of(small, trial_splits, NETWORKS[0], 2, False)["score"]["mean"])
-    return {**TRIALS[max(range(len(TRIALS)), key=scores.__getitem__)], "held_out": scores}
+    best = max(range(len(TRIALS)), key=lambda i: -1.0 if scores[i] is None else float(scores[i] or 0))
+    return {**TRIALS[best], "held_out": scores}
 
 
 def measure(args: argparse.Namespace, root: Path, task: str, size: int, picture: str) -> dict[str, Any]:
