@@ -31,6 +31,9 @@ def test_the_citation_file_is_of_this_version():
 
 def test_a_recipe_that_comes_with_the_package_is_found_by_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    for path in (ROOT / "recipes").rglob("*.yaml"):
+        name = path.relative_to(ROOT / "recipes").with_suffix("")
+        assert read_recipe(name) == read_recipe(path), name
     assert read_recipe(Path("dm")) == read_recipe(Path("recipes/dm.yaml")) == read_recipe(ROOT / "recipes/dm.yaml")
     Path("dm").write_text("method: dc\n")
     assert read_recipe(Path("dm")) == {"method": "dc"}  # a file of one's own comes first

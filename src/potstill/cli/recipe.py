@@ -16,6 +16,8 @@ from potstill.errors import PotstillError, suggestion
 
 __all__ = ["find_recipe", "read_recipe", "recipe_words"]
 
+_FOLDERS = (".", "imagenet-1k", "imagenet-21k", "pairs")
+"""Folders of the recipes that come with Potstill."""
 _EXCLUDED = {"debug", "force", "json", "limit", "quiet", "recipe", "resume"}
 """Options that no recipe may have."""
 
@@ -24,7 +26,7 @@ def find_recipe(path: Path) -> Path:
     """Return the file that ``--recipe`` names: an existing one, or one that comes with Potstill (``dm``,
     ``recipes/dm.yaml``, ``imagenet-1k/edc``)."""
     inside = path.parent.relative_to("recipes") if path.parent.parts[:1] == ("recipes",) else path.parent
-    if path.exists() or path.suffix not in ("", ".yaml") or str(inside) not in (".", "imagenet-1k", "imagenet-21k"):
+    if path.exists() or path.suffix not in ("", ".yaml") or str(inside) not in _FOLDERS:
         return path
     package = Path(__file__).resolve().parents[1]
     folders = (package / "recipes", package.parents[1] / "recipes")  # of a wheel, and of a checkout
