@@ -15,6 +15,8 @@ from potstill.cli.main import main
 from potstill.core import Splits
 from potstill.data.attributes import Attribute
 from potstill.data.in_memory import TensorSource
+from potstill.data.text_encoder import Latent
+from potstill.diagnostics import make_bench
 from potstill.diagnostics.zero_shot import TEMPLATE, check_descriptions, class_texts, encode_prompts
 from potstill.errors import PotstillError
 from potstill.testing.toy import pairs_source
@@ -160,3 +162,19 @@ def test_a_folder_with_a_column_of_classes_from_the_command_line(
     assert "Random words" in shown
     assert main([*words, *few, "--descriptions", "nothing.json"]) == 1
     assert "nothing.json: needs a JSON object of lists of texts by class" in capsys.readouterr().err
+
+
+def test_texts_of_other_data_are_vectors_of_the_sets_encoder(splits: Splits) -> None:
+    """Else students would learn vectors of one encoder, and be asked by those of another."""
+    small = potstill.distill(splits, "random", items=8, network="towers-w8", progress=None)
+    other = with_classes(60)
+    texts = tuple(text.replace("bright", "shining") for text in other.texts)
+    encoder = Latent(size=4).fit(texts)
+    assert isinstance(other.inputs, dict)
+    other = replace(other, texts=texts, encoder=encoder, inputs={**other.inputs, "text": encoder.encode(texts)})
+    bench = make_bench(small, Splits(train=other, test=other))
+    for source in (bench.real, bench.eval_source):
+        assert source.encoder == small.encoder != encoder  # type: ignore[attr-defined]
+        raw = source.raw(torch.arange(3))
+        assert isinstance(raw, dict)
+        torch.testing.assert_close(raw["text"], small.encoder.encode(texts[:3]))  # type: ignore[union-attr]

@@ -22,7 +22,7 @@ from potstill.evaluation.augmentation import student_augmentation
 from potstill.evaluation.byte_matched_baselines import count_strata
 from potstill.evaluation.candidate_trials import held_out_indices
 from potstill.evaluation.estimators import is_learner_name, require_learner
-from potstill.evaluation.evaluate import normalize_like
+from potstill.evaluation.evaluate import encode_like, normalize_like
 from potstill.evaluation.fitting import check_compatible, learned_lr, network_from_metadata
 from potstill.evaluation.protocol import Protocol
 from potstill.evaluation.protocols import POTSTILL as PROTOCOL
@@ -265,12 +265,13 @@ def make_bench(
     Raises:
         PotstillError: the set does not fit the data, there is no such split, or a number is out of its range.
     """
-    check_compatible(small, splits.train)
+    train_source = encode_like(splits.train, small)
+    check_compatible(small, train_source)
     where = eval_split or ("validation" if splits.test is None else "test")
     if where not in ("test", "validation"):
         raise PotstillError(f"students predict the test or the validation part, not {where!r}; say one of them")
-    seen = normalize_like(splits.train, small)
-    test = None if splits.test is None else normalize_like(splits.test, small)
+    seen = normalize_like(train_source, small)
+    test = None if splits.test is None else normalize_like(encode_like(splits.test, small), small)
     if where == "test":
         if test is None:
             raise PotstillError("these data have no test part; ask students about the validation part (on validation)")

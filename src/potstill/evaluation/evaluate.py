@@ -62,7 +62,7 @@ from potstill.nn import CustomNetwork, default_network_name, factory_for, is_sta
 from potstill.tasks import get_task
 from potstill.verdicts import judge_scorecard
 
-__all__ = ["evaluate", "normalize_like"]
+__all__ = ["encode_like", "evaluate", "normalize_like"]
 
 SHORT_SECONDS = 10.0
 """Computing time below which starting processes takes longer than it saves."""
