@@ -421,6 +421,7 @@ OPTIONS = {
         "--students",
         "--steps",
         "--lr",
+        "--descriptions",
         "--real",
         "--teacher-steps",
         "--groups",
