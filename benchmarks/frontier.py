@@ -78,9 +78,8 @@ GENERATOR: dict[str, Any] = {
 }  # fmt: skip
 DRAWN = 500
 """Pictures of each class that students draw from a set that is a generator."""
-PLANNED = 1.3
-"""Bytes that a generator of 2 or 4 kB is planned by, over those it may have: coded weights take less than their bits.
-Larger ones need less, or they are too large at the end."""
+PLANNED = {2000: 1.3, 4000: 1.3}
+"""Bytes that a generator is planned by, over those it may have, where its sets were made before budgets were filled."""
 TABLE: dict[str, Any] = {"codec": "uint4", "batch_real": 64, "optimizer": "adamw", "lr": 0.02}
 ARMS: dict[str, dict[str, dict[str, Any]]] = {
     "image": {
@@ -247,10 +246,10 @@ class Bench:
         per_step = (marks[-1] - marks[2]) / (len(marks) - 3)
         path.write_text(json.dumps({"steps": max(20, int(self.args.seconds / per_step)), "planned_bytes": planned}))
 
-    def planned_bytes(self, size: int, arm: str) -> int:
-        """Return the bytes to plan by, as `potstill.distill` finds them for a long run."""
+    def planned_bytes(self, size: int, arm: str) -> int | None:
+        """Return the bytes to plan by, as `potstill.distill` finds them for a long run; ``None``: it plans itself."""
         if arm == "generator":
-            return int(PLANNED * size)
+            return int(PLANNED[size] * size) if size in PLANNED else None
         options = {**self.arms[self.kind][arm], "iterations": ENDLESS, "bytes": size, "device": self.args.device}
         spec = RunSpec.from_options(Splits(train=self.train, test=None), options.pop("method"), options)
         run = resolve_run(spec)
