@@ -21,7 +21,7 @@ __all__ = ["EXAMPLES", "NOT_RUN", "PATH", "run_examples", "stored_examples"]
 
 PATH = Path(__file__).with_suffix(".json")
 EXAMPLES = (
-    "potstill distill digits --method dm --ipc 1 --steps 50 --network convnet-w32 --codec uint8 "
+    "potstill distill digits --method dm --ipc 10 --steps 50 --network convnet-w32 --codec uint8 "
     "--out small.safetensors",
     "potstill plan digits --method dm --ipc 10 --profile-steps 0",
     "potstill evaluate small.safetensors --data digits --quick --seeds 2 --network linear --out small.scorecard.json",

@@ -23,6 +23,7 @@ __all__ = [
     "card_to_header",
     "file_size_note",
     "metadata_text",
+    "names_bytes",
     "parse_card",
     "shared_decoder_bytes",
     "size_without_encoder",
@@ -41,6 +42,8 @@ _ROOM, _SHARE = 170, 30
 """Characters of ``card``, and bytes of the set for one more: what does not fit is compressed."""
 _OVERHEAD, _HEADER = 1.05, 1024
 """Largest size of a file, as a share of the set's bytes, and bytes besides."""
+_FEW_NAMES = 512
+"""Bytes of names below which a file's metadata do not state them."""
 _RAW = -15
 """Deflate without a header of its own: the file has a hash."""
 
@@ -64,14 +67,45 @@ def shared_decoder_bytes(metadata: Mapping[str, Any]) -> int:
     return sum(sizes.values())
 
 
-def file_size_note(stated: int, size: int) -> str:
-    """Return the size of a file in words where it is over 5 % and 1 kB more than the bytes of the set; else nothing.
+def names_bytes(metadata: Mapping[str, Any]) -> int:
+    """Return the bytes that names take in the header of a file: classes, columns with their categories, titles of
+    items, words of the task; 0 where they are few.
+
+    Real samples need them, too: they are no part of the total, and count against no budget.
+    """
+    names: list[object] = []
+    _collect_names([metadata.get(key) for key in ("classes", "input", "task", "source")], names)
+    size = len(_deflate(_to_text(names)))
+    return size if size >= _FEW_NAMES else 0
+
+
+def _collect_names(value: object, names: list[object]) -> None:
+    """Append the lists of texts inside a JSON value, and the names and categories of its columns."""
+    if isinstance(value, Mapping):
+        _collect_names([inner for key, inner in value.items() if key != "notes"], names)
+        names += [value["name"]] if isinstance(value.get("name"), str) else []
+    elif isinstance(value, list) and value and all(isinstance(one, str) for one in value):
+        names.append(value)
+    elif isinstance(value, list):
+        for one in value:
+            _collect_names(one, names)
+
+
+def file_size_note(sizes: Mapping[str, Any], size: int) -> str:
+    """Return the size of a file in words where it is more than 5 % and 1 kB over the bytes of the set; else nothing.
 
     Names of columns, categories and items, the scale of each column and how the set was made stand in the header. A
     file of real samples has them, too, so that comparisons count neither.
+
+    Args:
+        sizes: the metadata's ``bytes``.
+        size: bytes of the file.
     """
-    if size <= _OVERHEAD * stated + _HEADER:
+    if size <= _OVERHEAD * sizes["total"] + _HEADER:
         return ""
+    names = sizes.get("names")
+    if isinstance(names, int) and names > 0:
+        return f"{size:,} bytes on disk, {names:,} of them names, which real samples need, too"
     return f"{size:,} bytes on disk, with names and settings in its header"
 
 
@@ -116,9 +150,13 @@ def card_to_header(metadata: Mapping[str, Any]) -> dict[str, str]:
         for key in path[:-1]:
             target = target.setdefault(key, {})
         target[path[-1]] = inner.pop(path[-1])
+    return {CARD: _to_text(readable), DETAILS: _deflate(_to_text(rest)).decode()}
+
+
+def _deflate(text: str) -> bytes:
+    """Return text as the header has it under ``details``."""
     deflate = zlib.compressobj(9, zlib.DEFLATED, _RAW, 9, zdict=card_words())
-    compressed = deflate.compress(_to_text(rest).encode()) + deflate.flush()
-    return {CARD: _to_text(readable), DETAILS: base64.b85encode(compressed).decode()}
+    return base64.b85encode(deflate.compress(text.encode()) + deflate.flush())
 
 
 def _header_cost(outer: str, value: Any) -> int:

@@ -122,6 +122,5 @@ def set_summary(card: Mapping[str, Any], items: int, path: Path) -> str:
     spec, classes = card["input"], len(card["classes"])
     counted = count_inputs(items, spec["kind"], spec["shape"], [part["name"] for part in spec.get("parts", ())])
     goal = f"in {classes} classes" if classes else f"for {card['task']['name']}"
-    stored = card["bytes"]["total"]
-    note = file_size_note(stored, path.stat().st_size)
-    return f"{counted} {goal}, {stored:,} bytes" + (f" ({note})" if note else "")
+    note = file_size_note(card["bytes"], path.stat().st_size)
+    return f"{counted} {goal}, {card['bytes']['total']:,} bytes" + (f" ({note})" if note else "")

@@ -83,8 +83,8 @@ def build(contents: Contents, schema: Schema, provenance: Provenance, encoding: 
         },
     }  # fmt: skip
     encoded, described = encode_contents(contents, replace(schema, task=task), encoding)
-    sizes = bytes_by_part(encoded)
-    metadata = to_json({**metadata, "codec": {**metadata.get("codec", {}), **described}, "bytes": sizes})
+    metadata = to_json({**metadata, "codec": {**metadata.get("codec", {}), **described}})
+    metadata["bytes"] = bytes_by_part(encoded, metadata)
     decoded = decode_contents(dict(encoded), metadata, schema.normalization, 2**62, encoding.assets or None)
     if decoded.inputs is None:
         raise PotstillError(f"{_SELF}: {decoded.missing}")

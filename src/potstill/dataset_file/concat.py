@@ -85,13 +85,14 @@ def concat(sets: Sequence[Distilled], *, normalization: Normalization | None = N
         tensors |= {f"whitening/{name}": getattr(w, name) for name in WHITENING}
     tensors |= encoder_tensors(first.encoder)
     described = {name: dict(part.metadata) for name, part in encoded.items()}
+    about = _join_metadata(sets, classes)
     metadata = {
-        **_join_metadata(sets, classes),
+        **about,
         "normalization": normalization_to_json(joined_normalization),
         **({ENCODER: first.metadata[ENCODER]} if ENCODER in first.metadata else {}),
         "codec": {"name": _common([s.metadata["codec"]["name"] for s in sets], "mixed"), "tensors": described},
         "decoder": None if as_texts else {"parts": decoders},
-        "bytes": bytes_by_part(tensors),
+        "bytes": bytes_by_part(tensors, about),
     }
     joined = validated_set(Path("the joined set"), metadata, tensors)
     joined.record = _join_records(sets)
@@ -133,7 +134,7 @@ def split_joined(distilled: Distilled) -> list[Distilled]:
                 "tensors": {name: dict(part.metadata) for name, part in encoded.items()},
             },
             "decoder": {name: value for name, value in decoder.items() if name != "items"},
-            "bytes": bytes_by_part(tensors),
+            "bytes": bytes_by_part(tensors, {**distilled.metadata, "classes": names}),
         }
         parts.append(validated_set(Path("a part of the set"), metadata, tensors))
     return parts

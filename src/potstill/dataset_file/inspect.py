@@ -81,9 +81,9 @@ def _drawn_lines(metadata: dict[str, Any]) -> list[str]:
     return [f"drawn       {each} of each class, by seed {seed} and draw {draw}; potstill resample draws others"]
 
 
-def _file_lines(stored: int, size: int | None) -> list[str]:
+def _file_lines(sizes: dict[str, Any], size: int | None) -> list[str]:
     """Return the size of the file on disk; nothing for a set that was not read from one."""
-    return [] if size is None else [f"file        {file_size_note(stored, size) or f'{size:,} bytes on disk'}"]
+    return [] if size is None else [f"file        {file_size_note(sizes, size) or f'{size:,} bytes on disk'}"]
 
 
 def _label_kind(small: Distilled) -> str:
@@ -220,10 +220,11 @@ def describe(summary: dict[str, Any]) -> str:
         + ", ".join(f"{part} {size[part]:,}" for part in ("inputs", "labels", "decoder"))
         + "".join(f", {part} {size[part]:,}" for part in ("weights", "captions") if part in size)
         + (f" (and a whitening of {_escape(size['whitening'])})" if "whitening" in size else "")
-        + (f" (and an encoder of texts of {_escape(size['encoder'])})" if "encoder" in size else ""),
+        + (f" (and an encoder of texts of {_escape(size['encoder'])})" if "encoder" in size else "")
+        + (f" (and names of {_escape(size['names'])} in its header)" if "names" in size else ""),
         *_drawn_lines(metadata),
         *_decoder_lines(size["total"], shared_decoder_bytes(metadata)),
-        *_file_lines(size["total"], summary["file_bytes"]),
+        *_file_lines(size, summary["file_bytes"]),
         f"cost        {_escape(cost.get('steps'))} steps, {duration} on {_escape(cost.get('device'))}"
         if cost
         else "cost        not known",

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from potstill._util.card import names_bytes
 from potstill._util.input_limits import limit_hint, limits
 from potstill.codecs import codec_of_part, decode, encode_ints, format_codec
 from potstill.codecs.bitstream import compress_encoded
@@ -436,12 +437,16 @@ def _decode_part(
     return tree_map(lambda x: (x.float() if x.is_floating_point() else x).contiguous(), inputs)  # type: ignore[no-any-return]
 
 
-def bytes_by_part(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+def bytes_by_part(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any] | None = None) -> dict[str, int]:
     """Return the bytes of a file's tensors by part.
+
+    Args:
+        metadata: of the set, whose names are stated besides. Default: none are.
 
     Returns:
         ``inputs``, ``labels``, ``decoder``; where there are any ``weights``, ``index``, ``learned``, ``whitening``,
-        ``captions``, ``encoder`` and ``decoded``; and ``total``, their sum.
+        ``captions``, ``encoder`` and ``decoded``; ``total``, their sum; and ``names``, which are no part of it, where
+        they are many.
     """
     sizes = {"inputs": 0, "labels": 0, "decoder": 0}
     for name, tensor in tensors.items():
@@ -450,4 +455,5 @@ def bytes_by_part(tensors: Mapping[str, Tensor]) -> dict[str, int]:
             part = "decoder" if _SHARED.match(name) else "inputs"
         part = "labels" if part == SCORES else part
         sizes[part] = sizes.get(part, 0) + tensor.numel() * tensor.element_size()
-    return sizes | {"total": sum(sizes.values())}
+    names = 0 if metadata is None else names_bytes(metadata)
+    return sizes | {"total": sum(sizes.values())} | ({"names": names} if names else {})

@@ -77,7 +77,7 @@ def resample(distilled: Distilled, samples: int, *, seed: int = 0) -> Distilled:
         "codec": {**codec, "tensors": descriptions},
         "decoder": with_draw(again, payload, distilled.input),
         "ipc": samples,
-        "bytes": bytes_by_part(tensors),
+        "bytes": bytes_by_part(tensors, metadata),
     }
     resampled = validated_set(Path("the resampled set"), made, tensors)
     resampled.record = distilled.record

@@ -23,8 +23,8 @@ __all__ = [
 ]  # fmt: skip
 
 CAPTIONS, ENCODER = "captions", "encoder"
-UNCHARGED = ("whitening", ENCODER)
-"""Parts of a file that prepare real data, too: both sides of a comparison at equal bytes have them."""
+UNCHARGED = ("whitening", ENCODER, "names")
+"""Parts of a file that real data need, too: both sides of a comparison at equal bytes have them."""
 
 
 def charged_bytes(sizes: Mapping[str, int]) -> int:

@@ -26,8 +26,13 @@ def storage(entry: Entry) -> list[Html] | None:
     out: list[Html] = []
     if total is not None:
         real, basis = _source_bytes(entry)
-        rows = {_PARTS.get(key, key.capitalize()): to_number(size) for key, size in held.items() if key != "total"}
+        rows = {
+            _PARTS.get(key, key.capitalize()): to_number(size)
+            for key, size in held.items()
+            if key not in ("total", "names")
+        }
         rows["Total"] = total
+        rows["Names in its header, which real data need, too"] = to_number(held.get("names"))
         if shared := shared_decoder_bytes(entry.card):
             rows["What it decodes by, in a file of its own"] = float(shared)
             rows["Total with what it decodes by"] = total + shared

@@ -241,7 +241,7 @@ class _Writer:
             **small.metadata,
             "codec": {**small.metadata["codec"], "tensors": described},
             "mark": said,
-            "bytes": bytes_by_part(tensors),
+            "bytes": bytes_by_part(tensors, small.metadata),
         }
         if (digest := small.metadata.get("run_digest")) is not None:
             metadata["run_digest"] = hashlib.sha256(f"{digest}{sorted(said.items())}".encode()).hexdigest()[:32]
