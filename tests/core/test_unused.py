@@ -12,6 +12,7 @@ FOR_OTHERS = ("integrations", "testing")
 OF_TASKS = ("tasks/geometry.py: move_boxes",)
 """What a task from outside names: none of this package's has boxes."""
 PUBLIC = (
+    "evaluation/sequence_captions.py: score_sequence_captions",
     "execution/ranks.py: run_on_ranks",
     "methods/engine/loss_objective.py: LossObjective",
     "uses/augmentation/adapt.py: AdaptedAugmentation",
@@ -20,9 +21,9 @@ PUBLIC = (
     "uses/search/validation_set/pair.py: calibrate",
     "uses/search/studies.py: ray_trainable",
 )  # fmt: skip
-"""For people: the inverse of what weighs a set, work on ranks that Ray Train starts, an objective from a loss, a
-study of Optuna and a trial of Ray Tune (docs/guides/search.md), an adapted augmentation, and one of Potstill as an
-upstream one (docs/guides/augmentation.md), a learned validation set (docs/guides/validation-set.md)."""
+"""For people: scores of captions (docs/guides/image-text.md), work on ranks that Ray Train starts, an objective from a
+loss, a study of Optuna and a trial of Ray Tune (docs/guides/search.md), an adapted augmentation, and one of Potstill as
+an upstream one (docs/guides/augmentation.md), a learned validation set (docs/guides/validation-set.md)."""
 COMPUTED = ("api/listing.py: list_",)
 """Read by a name that is put together: ``potstill networks`` asks for ``list_networks``."""
 
