@@ -75,9 +75,13 @@ def test_with_its_data_a_set_of_texts_is_measured(tmp_path: Path, capsys: pytest
     data, out = str(write_data(tmp_path / "films.jsonl")), tmp_path / "dilm.safetensors"
     run = write(tmp_path / "run")
     assert main(["import", str(run), "--data", data, "--out", str(out)]) == 0
-    assert f"potstill evaluate {out} --data {data}" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"potstill evaluate {out} --data {data}" in printed
+    assert "in label order: 0 as bad, 1 as good" in printed  # the file has numbers alone, and data sort their names
     small, train = potstill.load(out), potstill.load_data(data).train
     assert small.classes == ("bad", "good")
+    notes = potstill.import_set(run, data=data).metadata["source"]["notes"]
+    assert any("0 as bad, 1 as good" in note for note in notes)
     assert small.captions == (f"{BAD[0]} 10", *BAD[1:], *GOOD)
     assert small.inputs.equal(train.encoder.encode(small.captions))  # type: ignore[attr-defined]
     assert not any(name.startswith("inputs") for name in small.tensors)  # texts are stored, and a reader encodes them

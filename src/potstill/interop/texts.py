@@ -12,6 +12,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,12 @@ from potstill.dataset_file import Contents, Distilled, Encoding, Provenance, Sch
 from potstill.dataset_file.text_io import has_texts
 from potstill.errors import PotstillError
 
-__all__ = ["find_text_sets", "import_texts"]
+__all__ = ["describe_classes", "find_text_sets", "import_texts"]
 
 _FILE, _LABELS = re.compile(r"dataset_(\d+)\.json"), "labels"
 _BYTES, _CLASSES, _FIELDS = 64 * 2**20, 10_000, 8
+_SHOWN = 10
+"""Classes that a note names."""
 
 
 def find_text_sets(folder: Path) -> list[Path]:
@@ -106,7 +109,8 @@ def import_texts(path: Path, *, run: int = -1, method: str | None = None, train:
     contents, schema, encoding = (
         _words(rows, fields, labels) if train is None else _vectors(file, rows, fields, labels, train)
     )
-    note = f"made by another program and imported from {file.name}: that it saw the training part alone is its word"
+    notes = [f"made by another program and imported from {file.name}: that it saw the training part alone is its word"]
+    notes += [] if train is None else [describe_classes(train.classes)]
     about = (
         {"name": "unknown"}
         if train is None
@@ -116,12 +120,19 @@ def import_texts(path: Path, *, run: int = -1, method: str | None = None, train:
         contents, schema,
         Provenance(
             method=method or "dilm", config={"imported": "dilm"}, ipc=max(Counter(labels).values()),
-            source={**about, "notes": [note]},
+            source={**about, "notes": notes},
             outcome={"kind": "imported", "message": f"released set, read from {file.name}", "step": 0},
             extra={"imported": {"form": "dilm", "sha256": {file.name: sha256}}},
         ),
         encoding,
     )  # fmt: skip
+
+
+def describe_classes(classes: Sequence[str]) -> str:
+    """Return in words which class of the data each number of a file is taken for, as no file names its classes."""
+    taken = ", ".join(f"{number} as {name}" for number, name in enumerate(classes[:_SHOWN]))
+    more = f" and so on to {len(classes) - 1}" if len(classes) > _SHOWN else ""
+    return f"classes of the file by number are those of the data in label order: {taken}{more}"
 
 
 def _words(rows: list[Any], fields: tuple[str, ...], labels: list[int]) -> tuple[Contents, Schema, Encoding]:

@@ -69,6 +69,7 @@ class Import(ForceOption, DataCommand):
         from potstill._util.outputs import check_output
         from potstill.dataset_file.replacing import is_set_file
         from potstill.interop.import_set import import_set
+        from potstill.interop.texts import describe_classes
 
         check_output(self.out, force=self.force or is_set_file(self.out))
         small = import_set(
@@ -84,6 +85,8 @@ class Import(ForceOption, DataCommand):
         hint = f"Measure it: {shlex.join(following)}"
         if small.input.kind == "texts":
             hint = "Its texts are captions in Python (docs/guides/share.md); give their --data, too, to measure it"
+        elif small.input.kind == "text":
+            hint = f"{describe_classes(small.classes)}\n{hint}"
         return Answer(
             {"path": str(self.out), "items": len(small), **small.metadata},
             f"{self.out}: {set_summary(small.metadata, len(small), self.out)}\n{hint}",
