@@ -97,7 +97,8 @@ def _prototypes(source: Source, n: int, rng: Generator) -> Int[Tensor, " _"]:
         )
     if n == len(source):
         return torch.arange(n)
-    batches = [source.fetch(some).x for some in torch.split(torch.arange(len(source)), _FETCHED)]
+    real = RealData.of_source(source)
+    batches = [real.batch(some).x for some in torch.split(torch.arange(len(source)), _FETCHED)]
     return k_means_medoids(joint_rows(batches, source.input), n, rng, _ITERATIONS).cpu()
 
 

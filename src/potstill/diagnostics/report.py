@@ -68,6 +68,8 @@ class _Part:
     needs_trained_networks: bool = False
     """Needs networks that are trained on all data as students are."""
     classes: bool = True
+    obstacle: Callable[[Bench], str | None] = lambda bench: None
+    """Why the data do not allow it; such a part is no default."""
 
 
 PARTS: Mapping[str, _Part] = {
@@ -98,7 +100,7 @@ PARTS: Mapping[str, _Part] = {
     ),
     "zero-shot": _Part(
         measure=lambda bench, options: zero_shot.measure_zero_shot(bench, options.descriptions),
-        conditions=lambda bench, options: zero_shot.conditions(bench), classes=False,
+        conditions=lambda bench, options: zero_shot.conditions(bench), classes=False, obstacle=zero_shot.obstacle,
     ),
 }  # fmt: skip
 """Parts by name, cheap ones first."""
@@ -108,16 +110,16 @@ def _without(bench: Bench, name: str) -> str | None:
     """Return why a part is left out; ``None`` if it is not."""
     if PARTS[name].classes and not bench.classes:
         return f"it is about classes, but the task is {bench.task.name}"
-    if name == "zero-shot":
-        return zero_shot.obstacle(bench)
+    if (obstacle := PARTS[name].obstacle(bench)) is not None:
+        return obstacle
     if name == "influence" and len(bench.distilled) < 2:
         return "without its only item nothing is left of the set"
     return None
 
 
 def default_parts(bench: Bench) -> tuple[str, ...]:
-    """Return the parts that are computed where none is named: all, but for zero-shot where pictures have no classes."""
-    return tuple(name for name in PARTS if name != "zero-shot" or zero_shot.obstacle(bench) is None)
+    """Return the parts that are computed where none is named: all to which there is no obstacle."""
+    return tuple(name for name, part in PARTS.items() if part.obstacle(bench) is None)
 
 
 def estimate_costs(bench: Bench, options: DiagnosticOptions) -> dict[str, dict[str, Any]]:
