@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         TargetMovingAugmentation,
     )  # fmt: skip
     from potstill.core.problem import (
+        BindsToData,
         Budget,
         ClassSeparable,
         FixedSpace,
@@ -70,7 +71,7 @@ if TYPE_CHECKING:
     from potstill.tasks import Metric, Task
 
 __all__ = [
-    "Asset", "AssetContext", "AssetJob", "Augmentation", "Batch", "Bounds", "Budget", "ClassSeparable",
+    "Asset", "AssetContext", "AssetJob", "Augmentation", "Batch", "BindsToData", "Bounds", "Budget", "ClassSeparable",
     "ClassShardable", "Codec", "ContextCodec", "DecodeContext", "Encoded", "Family", "FixedSpace", "FollowsUpdates",
     "GeometricAugmentation", "InputSpec", "Inputs", "Layered", "Method", "MethodInfo", "Metric", "Metrics", "Network",
     "NetworkFactory", "NetworkWeights", "NonNegativeInt", "Normalization", "Parametrization", "Payload",

@@ -15,8 +15,8 @@ from potstill.core.parts import Augmentation, Codec, NetworkFactory, Regularizer
 from potstill.tasks import Task, get_task
 
 __all__ = [
-    "Budget", "ClassSeparable", "FixedSpace", "FollowsUpdates", "Parametrization", "PlannedPayload", "Problem",
-    "RequiresAssets", "Resamplable", "SetsLearningRate", "StartsFromAssets", "TargetDecoder",
+    "BindsToData", "Budget", "ClassSeparable", "FixedSpace", "FollowsUpdates", "Parametrization", "PlannedPayload",
+    "Problem", "RequiresAssets", "Resamplable", "SetsLearningRate", "StartsFromAssets", "TargetDecoder",
 ]  # fmt: skip
 
 
@@ -130,6 +130,19 @@ class StartsFromAssets(Protocol):
 
     def init_assets(self, problem: "Problem", /) -> "tuple[Asset, ...]":
         """Return the assets that ``encode`` starts from; a function of data and settings."""
+        ...
+
+
+@runtime_checkable
+class BindsToData(Protocol):
+    """`Parametrization` that takes something from the data, or refuses some, when a run's choices are made."""
+
+    def bind(self, train: Source, /) -> "Parametrization":
+        """Return the parametrization for these data.
+
+        Raises:
+            PotstillError: it does not suit them.
+        """
         ...
 
 

@@ -62,7 +62,7 @@ class MultiHot:
         """False: the payload holds no values of inputs."""
         return False
 
-    def bind(self, train: Source) -> "MultiHot":
+    def bind(self, train: Source, /) -> "MultiHot":
         """Return the parametrization for the rows of ``train``.
 
         Raises:

@@ -38,7 +38,7 @@ class NearestText:
         """True: the payload holds values of inputs."""
         return True
 
-    def bind(self, train: Source) -> "NearestText":
+    def bind(self, train: Source, /) -> "NearestText":
         """Return the parametrization with the texts of ``train`` as candidates.
 
         Raises:

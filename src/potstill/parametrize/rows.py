@@ -83,7 +83,7 @@ class Rows:
         """True: the payload holds values of inputs."""
         return True
 
-    def bind(self, train: Source) -> "Rows":
+    def bind(self, train: Source, /) -> "Rows":
         """Return the parametrization with the columns of ``train``.
 
         Raises:

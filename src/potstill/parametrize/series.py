@@ -80,7 +80,7 @@ class Series:
         """False: series have no range."""
         return False
 
-    def bind(self, train: Source) -> "Series":
+    def bind(self, train: Source, /) -> "Series":
         """Return the parametrization with the horizon and the longest stretch of ``train``.
 
         Raises:

@@ -109,7 +109,7 @@ class StoredGenerator:
         """Learning rate of AdamW."""
         return self.lr
 
-    def bind(self, train: Source) -> "StoredGenerator":
+    def bind(self, train: Source, /) -> "StoredGenerator":
         """Return it as it is where each sample has a class.
 
         Raises:

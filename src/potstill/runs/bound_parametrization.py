@@ -3,13 +3,9 @@
 import dataclasses
 from typing import Any
 
-from potstill.core import Method, Parametrization, Source, label_mode
+from potstill.core import BindsToData, Method, Parametrization, Source, label_mode
 from potstill.errors import PotstillError
-from potstill.parametrize.multi_hot import MultiHot
-from potstill.parametrize.nearest_text import NearestText
-from potstill.parametrize.rows import Rows, has_categories
-from potstill.parametrize.series import Series
-from potstill.pretraining.stored_generator import StoredGenerator
+from potstill.parametrize.rows import has_categories
 from potstill.runs.budget import rounds_at_end
 from potstill.runs.spec import RunSpec
 
@@ -22,11 +18,7 @@ def bind_to_data(decoder: Parametrization, train: Source) -> Parametrization:
     Raises:
         PotstillError: the data are of another kind, or do another task.
     """
-    return (
-        decoder.bind(train)
-        if isinstance(decoder, MultiHot | NearestText | Rows | Series | StoredGenerator)
-        else decoder
-    )
+    return decoder.bind(train) if isinstance(decoder, BindsToData) else decoder
 
 
 def suits_rows(train: Source, spec: RunSpec) -> bool:
