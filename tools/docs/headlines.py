@@ -80,7 +80,8 @@ def bytes_(root: Path) -> Sentences:
         f"At 4 kB of Fashion-MNIST a distilled set has {made:.1f} %, the best coded real samples {real:.1f} %, and a "
         f"model in few bits, which needs no set, {model:.1f} %.",
         f"For the accuracy of a distilled set, real samples need k times its bytes: {', '.join(ks)}.",
-        "A set had a minute of one core; at 16 kB both are near each other, and at 40 kB real samples are ahead.",
+        "A set had a minute of one core, and a generator half a minute before; at 16 kB both are near each other, and "
+        "at 40 kB real samples are ahead.",
     )
 
 
