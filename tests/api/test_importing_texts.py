@@ -80,8 +80,7 @@ def test_with_its_data_a_set_of_texts_is_measured(tmp_path: Path, capsys: pytest
     assert "in label order: 0 as bad, 1 as good" in printed  # the file has numbers alone, and data sort their names
     small, train = potstill.load(out), potstill.load_data(data).train
     assert small.classes == ("bad", "good")
-    notes = potstill.import_set(run, data=data).metadata["source"]["notes"]
-    assert any("0 as bad, 1 as good" in note for note in notes)
+    assert any("0 as bad, 1 as good" in note for note in small.notes)
     assert small.captions == (f"{BAD[0]} 10", *BAD[1:], *GOOD)
     assert small.inputs.equal(train.encoder.encode(small.captions))  # type: ignore[attr-defined]
     assert not any(name.startswith("inputs") for name in small.tensors)  # texts are stored, and a reader encodes them
