@@ -32,17 +32,19 @@ def as_clip(frames: np.ndarray) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("representation", "shape"),
+    ("representation", "shape", "frames"),
     [
-        (None, (1, 48, 16)), ("thirds", (1, 48, 16)), ("mean", (1, 16, 16)), ("dynamic", (1, 16, 16)),
-        ("middle", (1, 16, 16)), ("grid", (1, 48, 48)), ("grid:frames=4", (1, 32, 32)),
-        ("grid:frames=4,columns=1", (1, 64, 16)),
+        (None, (1, 48, 16), (3, 1)), ("thirds", (1, 48, 16), (3, 1)), ("mean", (1, 16, 16), ()),
+        ("dynamic", (1, 16, 16), ()), ("middle", (1, 16, 16), ()), ("grid", (1, 48, 48), (3, 3)),
+        ("grid:frames=4", (1, 32, 32), (2, 2)), ("grid:frames=4,columns=1", (1, 64, 16), (4, 1)),
     ],
 )  # fmt: skip
-def test_a_folder_of_gifs_is_read_as_pictures(folder: Path, representation: str | None, shape: tuple[int, ...]) -> None:
+def test_a_folder_of_gifs_is_read_as_pictures(
+    folder: Path, representation: str | None, shape: tuple[int, ...], frames: tuple[int, ...]
+) -> None:
     splits = potstill.load_data(folder, kind="video", representation=representation)
     spec = splits.train.input
-    assert (spec.kind, spec.shape, spec.horizontal_flip) == ("image", shape, False)
+    assert (spec.kind, spec.shape, spec.horizontal_flip, spec.frames) == ("image", shape, False, frames)
     assert splits.train.classes == ("down", "left", "right", "up")
     assert splits.test is not None
     assert len(splits.train) + len(splits.test) == 48

@@ -1,6 +1,7 @@
 """Motion: every still picture with every motion, a start at real clips, and a network that is paid."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from torch import Tensor
 import potstill
 from potstill.core import Payload
 from potstill.core.registry import create
+from potstill.data import TensorSource
 from potstill.errors import PotstillError
 from potstill.functional.clip_pictures import frame_grid, grid_columns, mean_thirds
 from potstill.parametrize.motion import Motion
@@ -56,7 +58,9 @@ def test_decoding_is_every_still_picture_with_every_motion_of_its_group(
     shape: tuple[int, ...], pairs: int, scale: int
 ) -> None:
     many = 10 * math.prod(shape)
-    prob = problem(Motion(pairs=pairs, scale=scale, init="random"), shape, (many, many + 3 * math.prod(shape)))
+    prob = problem(
+        Motion(frames=9, pairs=pairs, scale=scale, init="random"), shape, (many, many + 3 * math.prod(shape))
+    )
     payload = encoded(prob)
     groups = len(payload["statics"]) // pairs
     expected = [
@@ -83,7 +87,7 @@ def test_frames_lie_where_the_readers_of_clips_put_them() -> None:
 
 
 def test_it_starts_at_one_real_clip_in_pairs_and_at_mixtures_of_two() -> None:
-    prob = problem(Motion(), (1, 9, 9), (400, 600))
+    prob = problem(Motion(frames=9), (1, 9, 9), (400, 600))
     x = inputs(prob)
     decoded = prob.decode(encoded(prob, x))
     clips = clips_of(x, 3, 3).reshape(-1, 2, 2, 9, 1, 3, 3)
@@ -95,7 +99,7 @@ def test_it_starts_at_one_real_clip_in_pairs_and_at_mixtures_of_two() -> None:
 
 
 def test_the_published_start_is_noise_over_mean_frames() -> None:
-    prob = problem(Motion(init="random"), (3, 30, 30), (90000, 90000))
+    prob = problem(Motion(frames=9, init="random"), (3, 30, 30), (90000, 90000))
     x = inputs(prob)
     payload = encoded(prob, x)
     assert abs(float(payload["dynamics"].std()) - 1) < 0.02
@@ -113,7 +117,7 @@ def test_what_is_paid_is_what_is_stored(
     network = c * (c + 1) * 27 + c
     one = pairs * (c * h * w + 9 * math.ceil(h / scale) * math.ceil(w / scale))
     numbers = tuple(n + network + one * (len(numbers) + 1) for n in numbers)
-    prob = problem(Motion(pairs=pairs, scale=scale), shape, numbers)
+    prob = problem(Motion(frames=9, pairs=pairs, scale=scale), shape, numbers)
     payload = encoded(prob)
     groups = sum(prob.sizes) // pairs**2
     assert all(size % pairs**2 == 0 for size in prob.sizes)
@@ -162,18 +166,19 @@ def test_a_file_has_every_tensor_and_decodes_to_the_same_clips(tmp_path: Path) -
     ("spelled", "shape", "numbers", "message"),
     [
         (
-            "motion",
+            "motion:frames=9",
             (1, 9, 9),
             (200,),
             "network takes 55 numbers and 2 still pictures .* 180 of each class, .* 200 for 1",
         ),
         (
-            "motion",
+            "motion:frames=9",
             (1, 10, 9),
             (900,),
             "10×9 pixels do not hold 3×3 equal frames; read clips with `representation grid",
         ),
-        ("motion", (6,), (64,), r"motion needs images .* \[6\]; take pixels"),
+        ("motion", (1, 9, 9), (900,), "frames must be at least 1 where nothing else says them"),
+        ("motion:frames=9", (6,), (64,), r"motion needs images .* \[6\]; take pixels"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(
@@ -185,8 +190,42 @@ def test_what_cannot_be_is_refused_in_one_line(
 
 
 def test_settings_out_of_range_are_refused() -> None:
-    for spelled in ("frames=0", "pairs=0", "scale=0", "columns=-1", "frames=9,columns=2"):
-        with pytest.raises(PotstillError, match="must be at least 1 and columns divide frames"):
+    for spelled in ("frames=-1", "pairs=0", "scale=0", "columns=-1", "frames=9,columns=2"):
+        with pytest.raises(PotstillError, match="must be at least 1, frames at least 0 and columns divide frames"):
             create("parametrizations", f"motion:{spelled}")
     with pytest.raises(PotstillError, match="init of motion"):
         create("parametrizations", "motion:init=zero")
+
+
+def clips(shape: tuple[int, ...], frames: tuple[int, ...] = ()) -> TensorSource:
+    train = problem(Motion(frames=1), shape, (600, 600)).train
+    assert isinstance(train, TensorSource)
+    return replace(train, input=replace(train.input, frames=frames, horizontal_flip=False))
+
+
+@pytest.mark.parametrize("spelled", ["motion", "motion:frames=4", "motion:columns=1"])
+def test_frames_are_those_of_the_clips_and_a_reader_knows_them(spelled: str, tmp_path: Path) -> None:
+    """Four frames below each other; by their number alone they would be two by two, which the sides allow."""
+    small = potstill.distill(
+        clips((1, 8, 4), (4, 1)), "dm", ipc=8, iterations=1, parametrization=spelled, network="convnet-d1-w8",
+        optimizer="adamw", lr=0.01, progress=None, device="cpu", codec="exact",
+    )  # fmt: skip
+    assert tuple(small.payload["statics"].shape[1:]) == (1, 2, 4)
+    assert small.payload["dynamics"].shape[1] == 4
+    again = potstill.load(small.save(tmp_path / "clips.safetensors"))
+    assert torch.equal(again.inputs, small.inputs)
+    assert again.input.frames == (4, 1)
+
+
+@pytest.mark.parametrize(
+    ("spelled", "frames", "message"),
+    [
+        ("motion", (), "pictures of small do not say that they hold frames; read clips with"),
+        ("motion:frames=8", (4, 1), "clips of small have 4 frames, 1 in a row, but frames is 8 and columns 0; leave"),
+        ("motion:frames=4,columns=2", (4, 1), "4 frames, 1 in a row, but frames is 4 and columns 2; leave both out"),
+    ],
+)
+def test_frames_that_contradict_the_clips_are_refused(spelled: str, frames: tuple[int, ...], message: str) -> None:
+    with pytest.raises(PotstillError, match=message) as error:
+        create("parametrizations", spelled).bind(clips((1, 8, 4), frames))
+    assert "\n" not in str(error.value)

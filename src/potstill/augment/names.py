@@ -1,6 +1,7 @@
 """Augmentations by name, suited to given data."""
 
 from potstill.augment.geometry import fit_to_task
+from potstill.augment.per_frame import for_frames
 from potstill.core import Augmentation, InputSpec, Source, registry
 from potstill.kinds import get_kind
 from potstill.tasks import MovableTargets, get_task
@@ -22,13 +23,13 @@ def augmentation_name(name: str, input: InputSpec) -> str:
 
 
 def load_augmentation(name: str, source: Source) -> Augmentation:
-    """Return the registered augmentation, without flip if images must not be flipped.
+    """Return the registered augmentation, without flip if images must not be flipped, and by frame for clips.
 
     Raises:
         PotstillError: the name is unknown.
     """
     augmentation: Augmentation = registry.resolve("augmentations", augmentation_name(name, source.input))()
-    return augmentation
+    return for_frames(augmentation, source.input)
 
 
 def named_augmentation(name: str, source: Source, *, moves_targets: bool = False) -> Augmentation:

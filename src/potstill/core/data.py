@@ -108,6 +108,9 @@ class InputSpec:
     """Number of codes in each column of ``categories`` and of ragged codes; vocabulary size of ``words``."""
     parts: tuple[tuple[str, "InputSpec"], ...] = ()
     """Name and spec of each tensor; empty for a single tensor."""
+    frames: tuple[int, ...] = ()
+    """Rows and columns of equal tiles where an image holds the frames of a clip, row by row in the order of time; empty
+    for others."""
 
     @property
     def ragged(self) -> bool:

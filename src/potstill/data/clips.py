@@ -77,27 +77,34 @@ class _Grid:
         return self.frames // columns, columns
 
 
+_THIRDS = (3, 1)
+"""Rows and columns of the frames of ``thirds``."""
 _FORMS: dict[str, type[_Plain] | type[_Grid]] = {
     "thirds": _Plain, "dynamic": _Plain, "mean": _Plain, "middle": _Plain, "grid": _Grid,
 }  # fmt: skip
 
 
-def _parse_form(spelled: str | None) -> tuple[str, Picture]:
-    """Return the words and the function of ``thirds``, ``dynamic``, ``mean``, ``middle`` or ``grid:frames=9``."""
+def _parse_form(spelled: str | None) -> tuple[str, Picture, tuple[int, ...]]:
+    """Return the words and the function of ``thirds``, ``dynamic``, ``mean``, ``middle`` or ``grid:frames=9``, and rows
+    and columns of the frames in such a picture; (): it is one frame."""
     name, _, settings = (spelled or "thirds").partition(":")
     if name not in _FORMS:
         raise unknown_name("representation of clips", name, _FORMS)
     form = registry.with_settings(f"representation {name}", _FORMS[name], settings)
     if isinstance(form, _Grid):
         rows, columns = form.shape
-        return f"{form.frames} frames of each side by side", lambda clip: frame_grid(clip, rows, columns)
+        return (
+            f"{form.frames} frames of each side by side",
+            lambda clip: frame_grid(clip, rows, columns),
+            (rows, columns),
+        )
     plain: dict[str, tuple[str, Picture]] = {
         "thirds": ("the means of its thirds, one below the other", mean_thirds),
         "dynamic": ("its dynamic image, which shows what moves and when", dynamic_image),
         "mean": ("its mean frame, which forgets the order of time", lambda clip: clip.mean(0)),
         "middle": ("its middle frame alone", lambda clip: clip[len(clip) // 2]),
     }
-    return plain[name]
+    return *plain[name], (_THIRDS if name == "thirds" else ())
 
 
 def read_clips(task: Task, data: object, options: ReadOptions) -> Splits:
@@ -116,7 +123,7 @@ def read_clips(task: Task, data: object, options: ReadOptions) -> Splits:
     for option in _REFUSED:
         if getattr(options, option) not in (None, False):
             raise PotstillError(f"clips are read without `{option}=`; leave it out")
-    words, picture = _parse_form(options.representation)
+    words, picture, tiles = _parse_form(options.representation)
     root = require_clip_folder(data)
     listed = _list_clips(root)
     clips = [clip for part in listed.parts for clip in part]
@@ -151,7 +158,9 @@ def read_clips(task: Task, data: object, options: ReadOptions) -> Splits:
     raw = RawSplits(
         name=listed.listing.name, train=part.select(torch.where(training)[0]),
         test=part.select(torch.where(~training)[0]) if listed.listing.split else None,
-        spec=InputSpec(kind="image", shape=tuple(x.shape[1:]), horizontal_flip=bool(options.horizontal_flip)),
+        spec=InputSpec(
+            kind="image", shape=tuple(x.shape[1:]), horizontal_flip=bool(options.horizontal_flip), frames=tiles
+        ),
         classes=listed.listing.classes, normalization=options.normalization,
         notes=(*listed.listing.notes, *_notes(listed.listing, options, words, list(lengths.values()), note, bad)),
     )  # fmt: skip

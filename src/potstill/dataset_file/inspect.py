@@ -1,5 +1,6 @@
 """Contents of a distilled set, for programs and for people."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,8 @@ def describe(summary: dict[str, Any]) -> str:
     mirrored = "" if spec["kind"] != "image" or "horizontal_flip" not in spec else (
         "may be mirrored" if spec["horizontal_flip"] else "must not be mirrored"
     )  # fmt: skip
+    if grid := spec.get("frames"):
+        mirrored += f"; {math.prod(grid)} frames of a clip, in {grid[0]} × {grid[1]} tiles"
     columns = _format_columns(source.get("columns"))
     lines = [
         f"{summary['items']:,} inputs of {'' if spec.get('parts') else 'shape '}"

@@ -132,6 +132,8 @@ def _invalid_input_key(described: Mapping[str, Any], part: bool = False) -> str 
         ragged = part and name == "shape" and isinstance(value, list) and value[:1] == [-1]
         if not isinstance(value, list) or not all(_is(d, int) and d >= least for d in value[ragged:]):
             return f"input.{name}"
+    if "frames" in described and not _is_grid(described["frames"], described["shape"]):
+        return "input.frames"
     parts = described.get("parts", [])
     if not isinstance(parts, list) or not all(isinstance(part, dict) and "parts" not in part for part in parts):
         return "input.parts"
@@ -143,12 +145,19 @@ def _invalid_input_key(described: Mapping[str, Any], part: bool = False) -> str 
     return next((key for part in parts if (key := _invalid_input_key(part, True)) is not None), None)
 
 
+def _is_grid(frames: Any, shape: list[int]) -> bool:
+    """Return whether these are rows and columns of equal tiles of an image of ``shape``."""
+    if not isinstance(frames, list) or len(frames) != 2 or len(shape) != 3:
+        return False
+    return all(_is(n, int) and n >= 1 and side % n == 0 for n, side in zip(frames, shape[1:], strict=True))
+
+
 def input_to_json(input: InputSpec) -> dict[str, Any]:
     """Return the metadata's ``input``: parts as a list, as JSON objects have no order."""
     described: dict[str, Any] = {"kind": input.kind, "shape": input.shape, "units": input.units}
     if get_kind(input).augmentable:
         described["horizontal_flip"] = input.horizontal_flip
-    for name, more in (("columns", input.columns), ("levels", input.levels)):
+    for name, more in (("columns", input.columns), ("levels", input.levels), ("frames", input.frames)):
         described |= {name: list(more)} if more else {}
     if input.parts:
         described["parts"] = [{"name": n, **input_to_json(part)} for n, part in input.parts]
@@ -165,6 +174,7 @@ def input_from_json(described: Mapping[str, Any]) -> InputSpec:
         horizontal_flip=described.get("horizontal_flip") is not False,
         columns=tuple(map(str, columns)) if isinstance(columns, list) else (),
         levels=tuple(described.get("levels", ())),
+        frames=tuple(described.get("frames", ())),
         parts=tuple((part["name"], input_from_json(part)) for part in described.get("parts", ())),
     )
 

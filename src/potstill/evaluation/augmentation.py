@@ -6,6 +6,7 @@ from potstill.augment.dc import dc, dc_batch_norm
 from potstill.augment.frepo import frepo, frepo_noflip
 from potstill.augment.geometry import can_mix_targets
 from potstill.augment.names import describe_dropped, fit_to_source, load_augmentation
+from potstill.augment.per_frame import for_frames
 from potstill.core import Augmentation, Source
 from potstill.evaluation.protocol import Protocol
 from potstill.tasks import get_task
@@ -19,7 +20,7 @@ _PUBLISHED: Mapping[str, Callable[[], Augmentation]] = {
 
 
 def _named(name: str, source: Source) -> Augmentation:
-    return _PUBLISHED[name]() if name in _PUBLISHED else load_augmentation(name, source)
+    return for_frames(_PUBLISHED[name](), source.input) if name in _PUBLISHED else load_augmentation(name, source)
 
 
 def student_augmentation(name: str, source: Source) -> Augmentation:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from potstill._util.progress import Callback
 from potstill.augment.crop import Crops, PadCrop
 from potstill.augment.mix import CutMix, Mix, MixUp
+from potstill.augment.per_frame import PerFrame
 from potstill.augment.view_schedule import ViewSchedule
 from potstill.core import Augmentation, NetworkFactory, NetworkWeights, Source
 from potstill.errors import PotstillError
@@ -193,6 +194,11 @@ def make_views(p: Protocol, augment: Augmentation, seed: int) -> ViewSchedule:
         raise PotstillError(
             f"labels are stored for protocols in which a teacher labels, but {p.name} takes the set's own; choose "
             "sre2l or rded"
+        )
+    if isinstance(augment, PerFrame):
+        raise PotstillError(
+            f"views that are stored move whole pictures, but protocol {p.name} moves each frame of a clip; choose a "
+            'representation of one frame such as "mean", or say `augment="none"`'
         )
     if p.recipe.augment != "none" and not isinstance(augment, Crops | PadCrop):
         raise PotstillError(

@@ -12,8 +12,8 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
 
-from potstill.augment.idc import IDCAugment
 from potstill.augment.mix import CutMix
+from potstill.augment.per_frame import beside_cutmix
 from potstill.core import Augmentation, Batch, Inputs, Source, Task
 from potstill.core.nested import num_samples, single_tensor
 from potstill.data.iterate import prefetch
@@ -126,8 +126,8 @@ def train_epoch(
         ValueError: its inputs are not one tensor.
     """
     mix = CutMix(prob=cutmix) if cutmix and get_kind(source.input).augmentable else None
-    if mix is not None and isinstance(augment, IDCAugment):
-        augment = augment.beside_cutmix()
+    if mix is not None:
+        augment = beside_cutmix(augment)
     shape, task = source.input.shape, get_task(source)
     for fetched in prefetch(source, torch.split(order, sgd.batch) if len(order) else ()):
         inputs, y = _labelled(source, fetched)

@@ -22,14 +22,14 @@ Everything is in the file and counted in its bytes, H too.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from potstill.core import DecodeContext, Payload, Problem
+from potstill.core import DecodeContext, Payload, Problem, Source
 from potstill.errors import PotstillError, unknown_name
 from potstill.functional.clip_pictures import grid_columns
 from potstill.functional.transforms import resize, shrink
@@ -46,8 +46,7 @@ _INITS = ("clips", "random")
 class Motion:
     """Still pictures, motions, and the network that joins them to clips; for pictures with frames side by side.
 
-    Read clips with ``--representation grid:frames=9`` and take the same ``frames`` and ``columns``, or with ``thirds``
-    and take ``frames=3,columns=1``.
+    Clips that were read with ``--representation grid`` or ``thirds`` say how many frames they have, and where.
 
     The payload, for F frames of (c, h, w): ``statics`` (n, c, h, w) and ``dynamics`` (n, F, ⌈h/scale⌉, ⌈w/scale⌉), both
     grouped by class, ``decoder/kernel`` (c, c + 1, 3, 3, 3) and ``decoder/bias`` (c,).
@@ -64,10 +63,10 @@ class Motion:
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("image",)
-    frames: int = 9
-    """F, at least 1: frames in a picture (published: 16 in a clip)."""
+    frames: int = 0
+    """F, frames in a picture (published: 16 in a clip); 0: as the data say, which clips do."""
     columns: int = 0
-    """Frames in a row; 0: as ``grid``, the square root of ``frames``, rounded up to a divisor."""
+    """Frames in a row; 0: as the data say, or as ``grid``: the square root of ``frames``, rounded up to a divisor."""
     pairs: int = 2
     """Still pictures, and motions, that meet each other, at least 1 (published: 2)."""
     scale: int = 1
@@ -78,9 +77,9 @@ class Motion:
     def __post_init__(self) -> None:
         if self.init not in _INITS:
             raise unknown_name("init of motion", self.init, _INITS)
-        if min(self.frames, self.pairs, self.scale) < 1 or self.columns < 0 or self.frames % (self.columns or 1):
+        if min(self.pairs, self.scale) < 1 or min(self.frames, self.columns) < 0 or self.frames % (self.columns or 1):
             raise PotstillError(
-                "motion: frames, pairs and scale must be at least 1 and columns divide frames, "
+                "motion: pairs and scale must be at least 1, frames at least 0 and columns divide frames, "
                 f"not {self.frames}, {self.pairs}, {self.scale} and {self.columns}"
             )
 
@@ -88,6 +87,27 @@ class Motion:
     def bounded(self) -> bool:
         """False: motions and weights of a network are no values of inputs."""
         return False
+
+    def bind(self, train: Source, /) -> "Motion":
+        """Return it with the frames of the data.
+
+        Raises:
+            PotstillError: the data do not say their frames and neither do the settings, or they contradict each other.
+        """
+        if not train.input.frames:
+            if self.frames:
+                return self
+            raise PotstillError(
+                f"motion: pictures of {train.name} do not say that they hold frames; read clips with `representation "
+                "grid:frames=9`, or say `frames=` and `columns=` where pictures of your own do"
+            )
+        rows, columns = train.input.frames
+        if (self.frames or rows * columns, self.columns or columns) != (rows * columns, columns):
+            raise PotstillError(
+                f"motion: clips of {train.name} have {rows * columns} frames, {columns} in a row, but frames is "
+                f"{self.frames} and columns {self.columns}; leave both out"
+            )
+        return replace(self, frames=rows * columns, columns=columns)
 
     def sizes(self, numbers: tuple[int, ...], shape: tuple[int, ...], /) -> tuple[int, ...]:
         """Return the clips of each class, which pays for the network in proportion to its number of values.
@@ -112,6 +132,8 @@ class Motion:
 
     def _frame_shape(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
         c, h, w = image_shape("motion", shape)
+        if not self.frames:
+            raise PotstillError("motion: frames must be at least 1 where nothing else says them; say `frames=`")
         rows, columns = self.frames // self._columns, self._columns
         if h % rows or w % columns:
             raise PotstillError(
@@ -145,6 +167,9 @@ class Motion:
 
     def decode(self, payload: Payload, context: DecodeContext, /) -> Tensor:
         """Return every still picture with every motion of its group, as pictures of frames (n, c, h, w)."""
+        if not self.frames and context.input.frames:
+            rows, columns = context.input.frames
+            return replace(self, frames=rows * columns, columns=columns).decode(payload, context)
         c, h, w = self._frame_shape(context.shape)
         kernel, border = payload["decoder/kernel"], _KERNEL // 2
         still = payload["statics"][:, :, None].expand(-1, -1, self.frames, -1, -1)

@@ -109,6 +109,7 @@ def _gallery(path: Path, arrays: Mapping[str, Any], card: Mapping[str, Any]) -> 
         captions=tuple(captions[i] for i in index) if len(captions) == len(inputs) else (),
         kind=str(about.get("kind", "")),
         units=str(about.get("units", "")),
+        frames=tuple(about.get("frames", ())),
     )
 
 

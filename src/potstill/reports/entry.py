@@ -53,6 +53,8 @@ class Gallery:
     """Units of the inputs, which say the scale of sounds."""
     titles: tuple[str, ...] = ()
     """Titles of the items that users met."""
+    frames: tuple[int, ...] = ()
+    """Rows and columns of the frames that pictures of clips are made of."""
 
     @property
     def hard_labels(self) -> Num[np.ndarray, " n"]:

@@ -7,6 +7,7 @@ import numpy as np
 from potstill._util.html import Html, join_html, tag
 from potstill._util.notebook_repr import inline_image
 from potstill.reports.boxes import boxed_pictures
+from potstill.reports.clips import PLAYED, clip_players
 from potstill.reports.drawings import draw_window, labelled, parallel_axes, scroll_box
 from potstill.reports.entry import Gallery
 from potstill.reports.masks import masked_pictures
@@ -65,9 +66,10 @@ def _more(total: int, displayed: int, noun: str) -> str:
 def _pictures(g: Gallery) -> list[Html]:
     hard, sizes = g.hard_labels, g.sizes
     is_sound = g.kind == SOUND_KIND
-    noun, players = ("sound", sound_players(g)) if is_sound else ("picture", {})
     most = max(shown(sizes), default=0)
     wanted = 84 if most <= _FEW else 56
+    players = sound_players(g) if is_sound else clip_players(g, wanted)
+    noun = "sound" if is_sound else "clip" if players else "picture"
     shelves: list[Html] = []
     for c, (name, take) in enumerate(zip(g.classes, shown(sizes), strict=True)):
         index = np.flatnonzero(hard == c)[:take].tolist()
@@ -83,7 +85,7 @@ def _pictures(g: Gallery) -> list[Html]:
             class_="name",
         )
         shelves.append(tag("li", label, tag("div", *tiles, class_="tiles")))
-    notes = [HEARD] if is_sound else []
+    notes = [HEARD] if is_sound else [PLAYED] if players else []
     if hidden := sum(size > 0 for size in sizes) - len(shelves):
         notes.append(f"{hidden:,} more classes are in the file.")
     channels, height, width = g.inputs.shape[1:]
@@ -106,7 +108,7 @@ def _pictures(g: Gallery) -> list[Html]:
     shelf = tag("ul", *shelves, class_="shelf")
     if most <= _FEW:
         side = min(max(height, width), _LONGEST)
-        room = max(most * (side * max(1, round(wanted / side)) + 4), 240 if players else 0)
+        room = max(most * (side * max(1, round(wanted / side)) + 4), 240 if is_sound and players else 0)
         shelf = tag("ul", *shelves, class_="shelf few", style=f"--room:{room}px")
     return [shelf, *([note(" ".join(notes))] if notes else [])]
 
