@@ -95,9 +95,9 @@ def small(name: str, **changes: object):
 
 OF_USERS = {"distill-cf", "most-active"}
 """Methods of users with lists of items: tests/api/test_rating_sets.py."""
-OF_MASKS, OF_PAIRS, OF_BOXES = (
+OF_MASKS, OF_PAIRS, OF_BOXES, OF_SERIES = (
     tuple(n for n in registry.names("methods") if registry.resolve("methods", n).info.tasks == (task,))
-    for task in ("segmentation", "retrieval", "detection")
+    for task in ("segmentation", "retrieval", "detection", "forecast")
 )
 
 
@@ -121,6 +121,11 @@ def test_a_method_of_masks_keeps_the_contract(name: str) -> None:
 @pytest.mark.parametrize("name", OF_PAIRS)
 def test_a_method_of_pairs_keeps_the_contract(name: str, vectors: bool) -> None:
     check_method(small(name), source=pairs_source(vectors=vectors), steps=2)
+
+
+@pytest.mark.parametrize("name", OF_SERIES)
+def test_a_method_of_series_keeps_the_contract(name: str) -> None:
+    check_method(small(name), steps=4, source=windows_source())
 
 
 @pytest.mark.parametrize("name", OF_BOXES)
@@ -204,7 +209,7 @@ def test_a_method_that_is_a_value_gives_way_as_its_name_does_unless_it_says_anot
         potstill.distill(table, small("idc", parametrization="tiles:factor=3"), ipc=2, steps=1, progress=None)
 
 
-OF_NO_CLASSES = {*OF_USERS, *OF_MASKS, *OF_PAIRS, *OF_BOXES}
+OF_NO_CLASSES = {*OF_USERS, *OF_MASKS, *OF_PAIRS, *OF_BOXES, *OF_SERIES}
 
 
 @pytest.mark.parametrize("name", [n for n in registry.names("methods") if n not in OF_NO_CLASSES])
@@ -278,7 +283,10 @@ def test_the_counts_that_may_be_zero() -> None:
         "remember": {"students"},
         "rat-bptt": {"students", "min_burn_in"},
         "at-bptt": {"students", "swing"},
-        **{n: {"batch", "min_updates_per_epoch"} for n in ("mtt", "tesla", "ftd", "att", "vl-distill", "lors")},
+        **{
+            n: {"batch", "min_updates_per_epoch"}
+            for n in ("mtt", "tesla", "ftd", "att", "condtsf", "vl-distill", "lors")
+        },
         **{
             n: {"batch", "min_start_epoch", "expansion_end", "min_updates_per_epoch", "label_experts"}
             for n in ("datm", "pad")

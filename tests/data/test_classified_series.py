@@ -228,7 +228,6 @@ def test_missing_values_are_refused_drawn_over_or_left_out(tmp_path: Path) -> No
     ("@data\n1,2\n", "line 2 has no class after a colon"),
     ("@data\n", "no series after the line @data"),
     ("1,2:a\n", "no line @data"),
-    ("@timeStamps true\n@data\n(0,1):a\n", "time stamps in the file are not read"),
     ("@classLabel false\n@data\n1,2\n", "have no classes"),
 ])  # fmt: skip
 def test_broken_files(tmp_path: Path, text: str, message: str) -> None:

@@ -12,7 +12,7 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 import potstill
 from potstill.errors import PotstillError
 from potstill.evaluation.learners import Forest, LinearModel
-from potstill.evaluation.table_learners import Boosting, Neighbours, XGBoost
+from potstill.evaluation.table_learners import Boosting, LightGBM, Neighbours, XGBoost
 from potstill.tasks import Classification, Regression
 
 TASK = Classification(k=3)
@@ -90,11 +90,6 @@ def test_boosting_is_scikit_learns_without_stopping_early() -> None:
         np.testing.assert_allclose(pair[:, column].numpy(), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_boosting_learns_from_four_rows() -> None:
-    x, y = torch.tensor([[0.0], [0.2], [1.0], [1.2]]), torch.tensor([0, 0, 1, 1])
-    assert Boosting().fit(x, y, None, TASK, 0)(torch.tensor([[0.1], [1.1]])).tolist() == [0, 1]
-
-
 def test_xgboost_is_its_own() -> None:
     xgboost = pytest.importorskip("xgboost")
     (x, y), (asked, _) = blobs(60), blobs(60, seed=1)
@@ -104,7 +99,30 @@ def test_xgboost_is_its_own() -> None:
     assert XGBoost(rounds=10).fit(x, x[:, :2], None, Regression(targets=("u", "v")), 3)(asked).shape == (60, 2)
 
 
-@pytest.mark.parametrize("learner", [LinearModel(), Forest(trees=5), Boosting(rounds=5), XGBoost(rounds=5)])
+def test_lightgbm_is_its_own() -> None:
+    lightgbm = pytest.importorskip("lightgbm")
+    (x, y), (asked, _) = blobs(90), blobs(60, seed=1)
+    model = lightgbm.LGBMClassifier(n_estimators=10, n_jobs=1, random_state=3, verbose=-1).fit(x.numpy(), y.numpy())
+    found = LightGBM(rounds=10, min_rows=20).fit(x, y, None, TASK, 3)(asked)
+    np.testing.assert_array_equal(found.numpy(), model.predict(asked.numpy()))
+    pair = LightGBM(rounds=10).fit(x, x[:, :2], None, Regression(targets=("u", "v")), 3)(asked)
+    one = LightGBM(rounds=10).fit(x, x[:, :1], None, Regression(targets=("u",)), 3)(asked)
+    assert torch.equal(pair[:, :1], one)
+    assert float((pair - asked[:, :2]).square().mean()) < 0.3
+
+
+@pytest.mark.parametrize("learner", [Boosting(), LightGBM()])
+def test_boosted_trees_learn_from_four_rows_and_their_weights(learner: Any) -> None:
+    x, y = torch.tensor([[0.0], [0.2], [1.0], [1.2]]), torch.tensor([0, 0, 1, 1])
+    assert learner.fit(x, y, None, TASK, 0)(torch.tensor([[0.1], [1.1]])).tolist() == [0, 1]
+    x, y = torch.tensor([[0.0]] * 8), torch.tensor([0, 1] * 4)
+    weights = torch.tensor([1.0, 3.0] * 4)
+    assert learner.fit(x, y, weights, TASK, 0)(x[:1]).tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    "learner", [LinearModel(), Forest(trees=5), Boosting(rounds=5), XGBoost(rounds=5), LightGBM(rounds=5)]
+)
 def test_a_set_may_lack_classes(learner: Any) -> None:
     x, y = blobs(30)
     lacking = y != 1
@@ -118,13 +136,14 @@ def test_bad_settings_are_refused() -> None:
         (lambda: Neighbours(k=0), "neighbours: k must be at least 1, not 0"),
         (lambda: Boosting(rounds=0), "boosting: rounds must be at least 1, not 0"),
         (lambda: Boosting(min_rows=0), "boosting: min_rows must be at least 1, not 0"),
+        (lambda: LightGBM(min_rows=0), "lightgbm: min_rows must be at least 1, not 0"),
         (lambda: XGBoost(rounds=-1), "xgboost: rounds must be at least 1, not -1"),
     ):
         with pytest.raises(PotstillError, match=message):
             made()
 
 
-@pytest.mark.parametrize("learner", ["neighbours", "boosting", "xgboost:rounds=10"])
+@pytest.mark.parametrize("learner", ["neighbours", "boosting", "xgboost:rounds=10", "lightgbm:rounds=10"])
 def test_a_mixed_table_with_gaps_is_learned_by_name(learner: str) -> None:
     data = potstill.load_data(mixed(), label="kind", missing="impute")
     small = potstill.distill(data, "k-means", ipc=6, progress=None)

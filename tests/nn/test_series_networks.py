@@ -6,7 +6,7 @@ import torch
 import potstill
 from potstill.core import InputSpec
 from potstill.nn import factory
-from potstill.nn.series_networks import ConvNet1d, default_depth_1d
+from potstill.nn.series_networks import ConvNet1d, DLinear, default_depth_1d
 from potstill.testing import check_network
 
 SPEC = InputSpec(kind="signal", shape=(3, 40), units="values")
@@ -22,6 +22,36 @@ def test_network_keeps_the_contract(name: str) -> None:
     make = factory(name, SPEC, 5)
     assert make.name == NAMES[name]
     check_network(make, SPEC.shape, 5)
+
+
+@pytest.mark.parametrize(("name", "full"), [("dlinear", "dlinear-k25"), ("dlinear-k5", "dlinear-k5")])
+def test_dlinear_keeps_the_contract(name: str, full: str) -> None:
+    make = factory(name, InputSpec(kind="series", shape=(3, 24)), 36)
+    assert make.name == full
+    check_network(make, (3, 24), 36)
+
+
+def test_dlinear_by_hand() -> None:
+    net = DLinear((2, 4), 6, kernel=3)
+    x = torch.randn(5, 2, 4, generator=torch.Generator().manual_seed(0))
+    layers = net.classifier[0]
+    expected = torch.zeros(5, 2, 3)
+    for n in range(5):
+        for v in range(2):
+            row = x[n, v]
+            wide = torch.stack([row[0], *row, row[3]])
+            trend = torch.stack([wide[t : t + 3].mean() for t in range(4)])
+            expected[n, v] = layers.trend(trend) + layers.rest(row - trend)
+    torch.testing.assert_close(net(x), expected.flatten(1))
+
+
+def test_variables_of_dlinear_do_not_see_each_other() -> None:
+    net = factory("dlinear", InputSpec(kind="series", shape=(2, 24)), 8)(0)
+    x = torch.randn(1, 2, 24, generator=torch.Generator().manual_seed(0))
+    other = x.clone()
+    other[:, 1] += 1
+    assert torch.equal(net(x)[:, :4], net(other)[:, :4])
+    assert not torch.equal(net(x)[:, 4:], net(other)[:, 4:])
 
 
 @pytest.mark.parametrize(("length", "depth"), [(1, 1), (24, 1), (32, 2), (64, 3), (150, 4), (427, 5), (5000, 6)])
@@ -59,6 +89,8 @@ def test_time_is_averaged(name: str) -> None:
     ("convnet1d-d6", (1, 40), "shrinks series until nothing is left .* use fewer blocks, or mlp"),
     ("fcn", (3, 8, 8), r"takes series \(channels, length\), but inputs are \(3, 8, 8\); use convnet"),
     ("fcn-d3", (3, 40), "has no part 'd3'"),
+    ("dlinear", (3, 40), "has 2 outputs for 3 variables; use mlp or linear"),
+    ("dlinear-k4", (2, 40), "takes an odd number of points .* write dlinear-k5"),
     ("convnet", (3, 40), r"takes pictures \(c, h, w\)"),
 ])  # fmt: skip
 def test_refusals(name: str, shape: tuple[int, ...], message: str) -> None:

@@ -337,6 +337,8 @@ def _of_file(path: Path, options: ReadOptions) -> RawSplits:
         return read_mapping(read_npz_arrays(path), path.stem, options.group, options.attribute)
     if suffix == ".tar":
         return read_shards(str(path), options)
+    if suffix == ".tsf":
+        raise PotstillError(f'{path}: a tsf file holds series to forecast; say `task="forecast:window=W,horizon=H"`')
     raise PotstillError(f"{path}: files ending in {suffix or 'nothing'} are not read; give one of {', '.join(_FILES)}")
 
 

@@ -24,6 +24,7 @@ from potstill.data.parsed import parse_column
 from potstill.data.python_objects import read_npz_arrays
 from potstill.data.read_options import ReadOptions
 from potstill.data.removed_columns import remove_columns
+from potstill.data.stamped_series import read_tsf
 from potstill.data.table import TABLE_SUFFIXES, check_unique_columns, read_table_file
 from potstill.data.table_encoding import check_float32_range, is_number_type, is_text_type
 from potstill.data.timeline import find_timeline
@@ -186,7 +187,7 @@ def read_series(task: Forecast, data: object, options: ReadOptions) -> Splits:
 
     Args:
         task: window and horizon; ``variables`` are filled in.
-        data: a CSV or Parquet file, a data frame, or an array; of an ``.npz`` the array ``x``.
+        data: a CSV, Parquet or ``.tsf`` file, a data frame, or an array; of an ``.npz`` the array ``x``.
         options: ``label`` names the one column to forecast by itself; ``series`` the column that says which series a
             row belongs to; ``missing``: ``impute`` fills a missing value with the one before it.
 
@@ -305,13 +306,15 @@ def _read_table(data: object, options: ReadOptions) -> tuple[_SeriesTable, list[
         path = Path(data)
         suffix, name = path.suffix.lower(), path.name
         if not path.is_file():
-            raise PotstillError(f"{data}: no such file; a series is read from a csv, parquet or npz file")
+            raise PotstillError(f"{data}: no such file; a series is read from a csv, parquet, npz or tsf file")
         if suffix == ".npz":
             data = read_npz_arrays(path).get("x")
+        elif suffix == ".tsf":
+            return _of_tsf(path, options)
         elif suffix in TABLE_SUFFIXES:
             table = read_table_file(path)
         else:
-            raise PotstillError(f"{data}: a series is read from a csv, parquet or npz file")
+            raise PotstillError(f"{data}: a series is read from a csv, parquet, npz or tsf file")
     elif (tables := to_arrow_tables(data, None)) is not None:
         table = tables[0][0]
     if table is None:
@@ -335,6 +338,16 @@ def _read_table(data: object, options: ReadOptions) -> tuple[_SeriesTable, list[
         notes.append(f"{name}: columns {', '.join(map(repr, unread))} were not read")
     values = np.stack(columns, 1).astype(np.float64)[time.rows]
     return _SeriesTable(name, tuple(variables), values, time.series, time.stretch, time.rows), [*notes, *time.notes]
+
+
+def _of_tsf(path: Path, options: ReadOptions) -> tuple[_SeriesTable, list[str]]:
+    for option in ("series", "label"):
+        if getattr(options, option) is not None:
+            raise PotstillError(f"{path}: a tsf file has no columns; leave `{option}=` out")
+    read = read_tsf(path)
+    rows = np.arange(len(read.values))
+    table = _SeriesTable(path.name, ("value",), read.values[:, None], read.series, read.series, rows)
+    return table, list(read.notes)
 
 
 def _of_array(data: object, name: str, options: ReadOptions) -> _SeriesTable:

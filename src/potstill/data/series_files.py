@@ -5,7 +5,6 @@ channels are separated by ``:``, their values by ``,``, and whose last part is t
 """
 
 import csv
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from potstill.data.folder import list_folder
 from potstill.data.limits import require_memory
 from potstill.data.read_options import ReadOptions
 from potstill.data.series import parse_text_columns
+from potstill.data.stamped_series import parse_cells, read_stamped
 from potstill.data.table import check_unique_columns, find_label_column, read_labels, read_table_file
 from potstill.data.table_encoding import is_number_type
 from potstill.data.timeline import find_timeline
@@ -39,7 +39,6 @@ FOLDER_SUFFIXES = (".csv", ".tsv", ".parquet")
 _PAIR = re.compile(r"(.+)_(TRAIN|TEST)(\.(?:ts|tsv|arff|txt))", re.IGNORECASE)
 _NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
 _MOST_NOTES = 3
-_MISSING = ("?", "nan", "")
 _ORDER = {".txt": 1, ".tsv": 2, ".arff": 3, ".ts": 4}
 """Order of suffixes: a later one is read before those in front of it."""
 _IN_MEMORY = 10
@@ -118,16 +117,6 @@ def read_archive_file(path: Path) -> LabelledSeries:
     return (_read_ts if suffix == ".ts" else _read_arff)(path, header, rows)
 
 
-def _cells(text: str, path: Path, line: int) -> list[float]:
-    values = []
-    for cell in text.split(","):
-        try:
-            values.append(math.nan if cell.strip().lower() in _MISSING else float(cell))
-        except ValueError:
-            raise PotstillError(f"{path}: line {line}: {cell.strip()[:30]!r} is not a number; correct it") from None
-    return values
-
-
 def _sample(channels: list[list[float]], path: Path, line: int) -> Array:
     if len({len(channel) for channel in channels}) > 1:
         lengths = ", ".join(str(len(channel)) for channel in channels[:4])
@@ -139,22 +128,34 @@ def _sample(channels: list[list[float]], path: Path, line: int) -> Array:
 
 def _read_ts(path: Path, header: list[list[str]], rows: list[tuple[int, str]]) -> LabelledSeries:
     said = {words[0].lower(): [w.lower() for w in words[1:]] for words in header}
-    if said.get("@timestamps", ["false"])[:1] == ["true"]:
-        raise PotstillError(
-            f"{path}: series with time stamps in the file are not read; write them as a table in long form"
-        )
     if said.get("@classlabel", ["true"])[:1] != ["true"]:
         raise PotstillError(f"{path}: these series have no classes (@classLabel is not true); give a set that has")
     named = next((tuple(words[2:]) for words in header if words[0].lower() == "@classlabel"), ())
     samples, labels = [], []
+    stamped, unsorted, gaps = said.get("@timestamps", ["false"])[:1] == ["true"], 0, 0
     for line, text in rows:
+        if stamped:
+            one = read_stamped(text, path, line)
+            samples.append(_sample(one.channels, path, line))
+            labels.append(one.label)
+            unsorted, gaps = unsorted + (not one.is_sorted), gaps + (one.gaps > 0)
+            continue
         *channels, label = text.split(":")
         if not channels:
             raise PotstillError(f"{path}: line {line} has no class after a colon; correct it")
-        samples.append(_sample([_cells(channel, path, line) for channel in channels], path, line))
+        samples.append(_sample([parse_cells(channel, path, line) for channel in channels], path, line))
         labels.append(label.strip())
     unnamed = set(labels) - set(named)
-    return LabelledSeries(samples=samples, labels=labels, classes=None if unnamed or not named else named)
+    notes = []
+    if unsorted:
+        notes.append(f"{path.name}: the values of {unsorted:,} series were sorted by their time stamps")
+    if gaps:
+        notes.append(
+            f"{path.name}: time stamps of {gaps:,} series have gaps; what follows one is joined to what is before"
+        )
+    return LabelledSeries(
+        samples=samples, labels=labels, classes=None if unnamed or not named else named, notes=tuple(notes)
+    )
 
 
 def _read_arff(path: Path, header: list[list[str]], rows: list[tuple[int, str]]) -> LabelledSeries:
@@ -162,11 +163,11 @@ def _read_arff(path: Path, header: list[list[str]], rows: list[tuple[int, str]])
     for line, text in rows:
         if text[0] in "'\"":  # channels in quotes, one after another, divided by \n
             inner, _, label = text[1:].rpartition(text[0])
-            channels = [_cells(channel, path, line) for channel in inner.split("\\n")]
+            channels = [parse_cells(channel, path, line) for channel in inner.split("\\n")]
             label = label.lstrip(",")
         else:
             inner, _, label = text.rpartition(",")
-            channels = [_cells(inner, path, line)]
+            channels = [parse_cells(inner, path, line)]
         samples.append(_sample(channels, path, line))
         labels.append(label.strip().strip("'\""))
     return LabelledSeries(samples=samples, labels=labels)
@@ -180,7 +181,7 @@ def _read_plain(path: Path, lines: list[str]) -> LabelledSeries:
         label, *cells = re.split(r"[\t,]|\s+", text.strip())
         if not cells:
             raise PotstillError(f"{path}: line {line} has no values after the class; correct it")
-        samples.append(np.array([_cells(",".join(cells), path, line)]))
+        samples.append(np.array([parse_cells(",".join(cells), path, line)]))
         number = float(label) if re.fullmatch(r"-?\d+(\.0*)?([eE][+-]?\d+)?", label) else None
         labels.append(str(int(number)) if number is not None and number.is_integer() else label)
     if not samples:
@@ -325,7 +326,7 @@ def _read_series_file(path: Path, options: ReadOptions) -> tuple[dict[str, Array
             first = next(csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ","), [])
         if first and all(_NUMBER.fullmatch(cell) for cell in first):
             rows = path.read_text(encoding="utf-8-sig").splitlines()
-            values = [_cells(row.replace("\t", ","), path, i + 1) for i, row in enumerate(rows) if row.strip()]
+            values = [parse_cells(row.replace("\t", ","), path, i + 1) for i, row in enumerate(rows) if row.strip()]
             if len({len(row) for row in values}) > 1:
                 raise PotstillError(f"{path}: its rows have several lengths; give each the same columns")
             return {f"channel {i + 1}": row for i, row in enumerate(np.array(values).T)}, (), []

@@ -13,10 +13,12 @@ from potstill.evaluation.estimators import Predictor
 from potstill.evaluation.learners import BuiltIn, ScikitLearn, predictions
 from potstill.tasks import Classification
 
-__all__ = ["Boosting", "Neighbours", "XGBoost"]
+__all__ = ["Boosting", "LightGBM", "Neighbours", "XGBoost"]
 
 _ROWS = 256
 """Rows per pass of a search for neighbours."""
+_BINNED = 40
+"""Rows from which LightGBM's default of 3 values in a bin holds; with fewer it would find no border between four."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,3 +110,35 @@ class XGBoost(ScikitLearn):
 
         kind = xgboost.XGBClassifier if classes else xgboost.XGBRegressor
         return kind(n_estimators=self.rounds, n_jobs=torch.get_num_threads(), random_state=seed % 2**31)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LightGBM(ScikitLearn):
+    """LightGBM's trees (``LGBMClassifier`` or ``LGBMRegressor``) with their defaults but for ``min_rows``, on the CPU.
+    Several outputs have one model each.
+
+    Raises:
+        PotstillError: LightGBM is not installed, or a setting is below 1.
+    """
+
+    name: ClassVar[str] = "lightgbm"
+    rounds: int = 100
+    """Trees, of classes beyond two for each class: LightGBM's default."""
+    min_rows: int = 5
+    """Rows at each end of a tree at least, and at most half of all. LightGBM has 20, which needs 40 rows."""
+
+    def __post_init__(self) -> None:
+        self._require_least(rounds=1, min_rows=1)
+        import_optional("lightgbm", "learner lightgbm", "trees")
+
+    def estimator(self, classes: bool, seed: int, rows: int, outputs: int) -> Any:
+        import lightgbm
+        from sklearn.multioutput import MultiOutputRegressor
+
+        kind = lightgbm.LGBMClassifier if classes else lightgbm.LGBMRegressor
+        least = max(1, min(self.min_rows, rows // 2))
+        model = kind(
+            n_estimators=self.rounds, min_child_samples=least, min_data_in_bin=3 if rows >= _BINNED else 1, verbose=-1,
+            n_jobs=torch.get_num_threads(), random_state=seed % 2**31, deterministic=True, force_row_wise=True,
+        )  # fmt: skip
+        return MultiOutputRegressor(model) if outputs > 1 else model

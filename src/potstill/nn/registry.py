@@ -22,7 +22,7 @@ from potstill.nn.init import allocate, build_network
 from potstill.nn.pixel_networks import CenterNet, FCN2d, UNet, default_depth_2d
 from potstill.nn.pretrained import BACKBONES, FrozenBackbone, FrozenBackboneFactory, backbone_factory, is_backbone
 from potstill.nn.resnet import ResNet
-from potstill.nn.series_networks import FCN, ConvNet1d, InceptionTime, default_depth_1d
+from potstill.nn.series_networks import FCN, ConvNet1d, DLinear, InceptionTime, default_depth_1d
 from potstill.nn.vit import ViT
 from potstill.rng import generator
 from potstill.tasks import PixelTask, Task, get_task, is_coarse
@@ -47,7 +47,7 @@ _ACTIVATIONS = ("relu", "sigmoid", "leaky", "swish")
 _NORMS = ("instance", "batch", "layer", "group", "nonorm")
 _POOLINGS = ("avg", "max", "nopool")
 _FAMILIES = ("convnet", "mlp", "linear", "lenet", "alexnet", "vgg11", "vgg13", "vgg16", "vgg19",
-             "resnet18", "resnet34", "resnet50", "vit", "towers", "convnet1d", "fcn", "inceptiontime",
+             "resnet18", "resnet34", "resnet50", "vit", "towers", "convnet1d", "fcn", "inceptiontime", "dlinear",
              "unet", "fcn2d", "centernet")  # fmt: skip
 _PER_PIXEL = ("unet", "fcn2d")
 """Families whose networks have an answer for each pixel."""
@@ -90,6 +90,12 @@ def catalogue() -> tuple[NetworkEntry, ...]:
             "convolutions of 39, 19 and 9 points, smaller than published; -dN, -wN, -batch",
             "arXiv:1909.04939",
             _SERIES,
+        ),
+        NetworkEntry(
+            "dlinear",
+            "two linear layers for forecasts: of the moving average, and of the rest; -kN its points",
+            "arXiv:2205.13504",
+            ("series",),
         ),
         NetworkEntry(
             "towers",
@@ -323,7 +329,7 @@ def _parse(name: str, spec: InputSpec, k: int) -> tuple[str, Callable[[], Networ
     if family == "mlp":
         width = _parse_parts(name, parts, {}, {"w": 128})["w"]
         return f"mlp-w{width}", lambda: MLP(spec.shape, k, width=int(width))
-    if family in ("convnet1d", "fcn", "inceptiontime"):
+    if family in ("convnet1d", "fcn", "inceptiontime", "dlinear"):
         return _along_time(name, family, parts, spec, k)
     if len(spec.shape) != 3:
         raise PotstillError(f"network {name} takes pictures (c, h, w), but inputs are {spec.shape}; use mlp or linear")
@@ -367,6 +373,16 @@ def _along_time(name: str, family: str, parts: list[str], spec: InputSpec, k: in
         )
     channels, length = spec.shape
     shape, axes = (channels, length), {"norm": ("instance", "batch")}
+    if family == "dlinear":
+        kernel = int(_parse_parts(name, parts, {}, {"k": 25})["k"])
+        if k % channels or kernel % 2 == 0:
+            raise PotstillError(
+                f"network {name} takes an odd number of points for its moving average; write dlinear-k{kernel + 1}"
+                if kernel % 2 == 0
+                else f"network {name} forecasts as many values of each variable, but the task has {k} outputs for "
+                f"{channels} variables; use mlp or linear"
+            )
+        return f"dlinear-k{kernel}", lambda: DLinear(shape, k, kernel=kernel)
     numbers = {
         "convnet1d": {"d": default_depth_1d(length), "w": 64},
         "fcn": {"w": 32},

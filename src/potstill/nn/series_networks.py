@@ -1,8 +1,9 @@
-"""Networks of series (n, channels, length): a ConvNet along time, FCN and InceptionTime.
+"""Networks of series (n, channels, length): a ConvNet along time, FCN and InceptionTime; DLinear for forecasts.
 
 FCN: Wang, Yan and Oates, "Time series classification from scratch with deep neural networks", arXiv:1611.06455.
 InceptionTime: Fawaz et al., arXiv:1909.04939, figures 1 and 2. Their even kernels have one point less here. The ConvNet
-is that of DC (arXiv:2006.05929) with one axis for two. Norms are of each sample (instance) unless ``batch`` is in the
+is that of DC (arXiv:2006.05929) with one axis for two. DLinear: Zeng et al., "Are transformers effective for time
+series forecasting?", arXiv:2205.13504. Norms are of each sample (instance) unless ``batch`` is in the
 name: a batch of a small set says little of a norm over it.
 """
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from potstill.core import Network
 
-__all__ = ["FCN", "ConvNet1d", "InceptionTime", "default_depth_1d"]
+__all__ = ["FCN", "ConvNet1d", "DLinear", "InceptionTime", "default_depth_1d"]
 
 
 def default_depth_1d(length: int) -> int:
@@ -150,3 +151,51 @@ class InceptionTime(Network):
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.embed(x))
         return logits
+
+
+class DLinear(Network):
+    """A forecast of two linear layers: of a window's moving average, and of what it leaves. Variables share both.
+
+    Args:
+        shape: (variables, window) of an input.
+        outputs: values to forecast, variable by variable: a multiple of the variables.
+        kernel: points of the moving average, which repeats the ends of the window; odd. Published: 25.
+
+    Raises:
+        ValueError: there are not as many values for each variable, or the kernel is even.
+    """
+
+    def __init__(self, shape: tuple[int, int], outputs: int, *, kernel: int = 25) -> None:
+        super().__init__()
+        variables, window = shape
+        if outputs % variables:
+            raise ValueError(f"{outputs} values are not as many for each of {variables} variables")
+        if kernel % 2 == 0:
+            raise ValueError(f"the kernel of a moving average must be odd, not {kernel}")
+        self.kernel = kernel
+        self.classifier = nn.Sequential(_TwoLinear(window, outputs // variables), nn.Flatten())
+
+    def embed(self, x: Tensor) -> Tensor:
+        """(n, v, w) → (n, v · 2w): of each variable the moving average, then the rest."""
+        side = self.kernel // 2
+        padded = torch.cat([x[..., :1].expand(-1, -1, side), x, x[..., -1:].expand(-1, -1, side)], 2)
+        trend = nn.functional.avg_pool1d(padded, self.kernel, 1)
+        return torch.cat([trend, x - trend], 2).flatten(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        forecast: Tensor = self.classifier(self.embed(x))
+        return forecast
+
+
+class _TwoLinear(nn.Module):
+    """The sum of a linear layer of the moving average and one of the rest, for each variable alike."""
+
+    def __init__(self, window: int, horizon: int) -> None:
+        super().__init__()
+        self.window = window
+        self.trend, self.rest = nn.Linear(window, horizon), nn.Linear(window, horizon)
+
+    def forward(self, features: Tensor) -> Tensor:
+        parts = features.reshape(len(features), -1, 2 * self.window)
+        forecast: Tensor = self.trend(parts[..., : self.window]) + self.rest(parts[..., self.window :])
+        return forecast

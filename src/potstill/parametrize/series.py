@@ -155,6 +155,13 @@ class Series:
         points: Tensor = cosines.T[:, at] @ kept
         return points
 
+    def with_points(self, payload: Payload, points: Float[Tensor, "count length v"], /) -> Payload:
+        """Return the payload of other points; of harmonics the stored ones alone, which is the nearest there is."""
+        if not self.harmonics:
+            return {**payload, POINTS: points}
+        cosines = dct_matrix(self.length, points.dtype, points.device)
+        return {**payload, _COEFFICIENTS: (cosines @ points)[:, payload[_POSITIONS].long()]}
+
     def decode(self, payload: Payload, context: DecodeContext, /) -> Tensor:
         """Return the windows (n, v, w), stretch by stretch, earliest first."""
         return self._cut(payload, context)[..., : context.shape[-1]]

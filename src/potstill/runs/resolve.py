@@ -30,6 +30,7 @@ from potstill.core import (
     Problem,
     ReadsOtherData,
     ScoringMethod,
+    SeriesData,
     Source,
     TargetDecoder,
     label_mode,
@@ -325,6 +326,8 @@ def _resolve_parametrization(
         note = "parametrization rows: of each category one value is 1, as in the table; pixels leaves all of them free"
         return dataclasses.replace(method, parametrization="rows"), (note,)  # type: ignore[type-var]
     pixels: Method[Any] = dataclasses.replace(method, parametrization="pixels")  # type: ignore[type-var]
+    if default.partition(":")[0] == "series" and not isinstance(train, SeriesData):
+        return pixels, (f"parametrization pixels (windows as they are): those of {train.name} are of no one series",)
     if not supports_input(default, train.input):
         note = (
             f"parametrization pixels (inputs as they are): {default}, which {name} has by default, stores pictures, "

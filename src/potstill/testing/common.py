@@ -19,7 +19,7 @@ from potstill.kinds import get_kind
 from potstill.nn import factory
 from potstill.parametrize.named_inputs import parse_parametrization
 from potstill.tasks import get_task, is_coarse
-from potstill.testing.toy import boxes_source, masks_source, pairs_source, toy_source
+from potstill.testing.toy import boxes_source, masks_source, pairs_source, toy_source, windows_source
 
 __all__ = [
     "ContractError",
@@ -51,7 +51,8 @@ def toy_problem(
     source: Source | None = None,
 ) -> Problem:
     """Return a problem that any method solves in moments: four classes of twelve 8×8 images, rows of a table, or images
-    with masks, boxes or pairs of an image and a text for a method of segmentation, detection or retrieval alone.
+    with masks, boxes or pairs of an image and a text for a method of segmentation, detection or retrieval alone, or
+    windows of a series for one of forecasts alone.
 
     The network is ``convnet-d1-w8``, with BatchNorm where the method's own network has it.
 
@@ -66,7 +67,7 @@ def toy_problem(
         tasks = ("*",) if method is None else method.info.tasks
         sources: Mapping[tuple[str, ...], Callable[[], Source]] = {
             ("segmentation",): masks_source, ("detection",): boxes_source,
-            ("retrieval",): partial(pairs_source, vectors=True),
+            ("retrieval",): partial(pairs_source, vectors=True), ("forecast",): windows_source,
         }  # fmt: skip
         source = sources.get(tasks, partial(toy_source, kind))()
     picture, given = get_kind(source.input).augmentable, source.input

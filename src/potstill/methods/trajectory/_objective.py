@@ -16,6 +16,7 @@ from typing import Protocol, final, runtime_checkable
 
 import torch
 from torch import Generator, Tensor
+from torch.func import functional_call
 
 from potstill.core import Network, NetworkWeights, Problem, StepCost
 from potstill.core.nested import device_of, index, num_samples
@@ -97,6 +98,8 @@ class TrajectoryDistance(JointObjective[Block]):
         per_tower: of a network with an encoder for each view (`potstill.nn.TwoTowers`) the distances of both are added,
             and the student has two learning rates (VL-Distill).
         criterion: the student's loss of outputs and targets; ``None``: the task's.
+        expert_labels: share of the target expert's own answers in the student's targets, in [0, 1] (CondTSF); targets
+            that a payload holds then get no gradient here.
     """
 
     student_steps: int
@@ -109,6 +112,7 @@ class TrajectoryDistance(JointObjective[Block]):
     max_loss: float = 0.0
     per_tower: bool = False
     criterion: Criterion | None = None
+    expert_labels: float = 0.0
 
     def prepare(
         self, problem: Problem, networks: NetworkSource, state: MatchingState, rng: Generator
@@ -141,6 +145,8 @@ class TrajectoryDistance(JointObjective[Block]):
         """
         leaves, rates = {n: t for n, t in view.items() if n != STUDENT_LR}, view[STUDENT_LR]
         towers = tower_parameters(block.net) if self.per_tower else (tuple(block.start),)
+        if self.expert_labels and "labels" in leaves:
+            leaves[TARGETS] = leaves.pop("labels")
         lr, owner = rates, torch.zeros(0, dtype=torch.int64)
         if rates.numel() > 1:
             owner = _tower_of_each(block.start, towers)
@@ -154,9 +160,10 @@ class TrajectoryDistance(JointObjective[Block]):
         if isinstance(self.stop_rule, NearestStep):
             stop = partial(self.stop_rule, target=block.target)
         inner = InnerOptimizer()
+        loss = student_loss(problem, block, self.criterion, self.expert_labels)
         grads = differentiate_student(
-            student_loss(problem, block, self.criterion), init_student(block.start, inner), leaves, lr, inner,
-            range(len(block.rows)), outer, self._mode(problem), stop,
+            loss, init_student(block.start, inner), leaves, lr, inner, range(len(block.rows)), outer,
+            self._mode(problem), stop,
         )  # fmt: skip
         if self.max_loss and not grads.loss <= self.max_loss:
             return grads.loss, {}
@@ -237,8 +244,14 @@ def _tower_of_each(theta: Mapping[str, Tensor], towers: Sequence[Sequence[str]])
     return torch.cat([torch.full((t.numel(),), tower[n], device=t.device) for n, t in theta.items()])
 
 
-def student_loss(problem: Problem, block: Block, criterion: Criterion | None = None) -> Loss:
-    """Return the student's loss as a function of (θ, view, inner step)."""
+def student_loss(
+    problem: Problem, block: Block, criterion: Criterion | None = None, expert_labels: float = 0.0
+) -> Loss:
+    """Return the student's loss as a function of (θ, view, inner step).
+
+    Args:
+        expert_labels: share of the target expert's own answers in the targets.
+    """
     apply, hard = augment_function(problem), hard_labels(problem)
     used = problem.task.loss if criterion is None else criterion
 
@@ -247,6 +260,10 @@ def student_loss(problem: Problem, block: Block, criterion: Criterion | None = N
         y = view["labels"] if "labels" in view else view.get(TARGETS, hard.to(device_of(x)))
         if len(rows) < num_samples(x):
             x, y = index(x, rows), y[rows]
-        return loss_of(block.net, theta, apply(x, block.omega[step]), y, criterion=used)
+        seen = apply(x, block.omega[step])
+        if expert_labels:
+            answers = problem.task.predict(functional_call(block.net, dict(block.target), (seen,)))
+            y = (1 - expert_labels) * y + expert_labels * answers.to(y.dtype)
+        return loss_of(block.net, theta, seen, y, criterion=used)
 
     return loss

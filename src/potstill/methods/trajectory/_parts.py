@@ -114,6 +114,7 @@ class TrajectoryParts:
         criterion: the student's loss; ``None``: the task's.
         initial: initial samples; ``None``: as the method's ``init_from`` says.
         learned_targets: rows that are learned in place of targets that are no classes (LoRS).
+        expert_labels: share of the target expert's own answers in the students' targets (CondTSF), in [0, 1].
     """
 
     start_epochs: StartEpochs | None = None
@@ -127,6 +128,7 @@ class TrajectoryParts:
     criterion: Criterion | None = None
     learned_targets: LearnedTargets | None = None
     initial: InitStrategy | None = None
+    expert_labels: float = 0.0
 
 
 def gsam_training(alpha: float) -> dict[str, float | str]:

@@ -241,6 +241,7 @@ def build_trajectory_engine(
             student_steps=method.student_steps, expert_epochs=method.expert_epochs, batch=method.batch,
             mode=objective_mode(method.mode), start_epochs=epochs, distance=parts.distance, stop_rule=parts.stop_rule,
             max_loss=parts.max_loss, per_tower=parts.per_tower, criterion=parts.criterion,
+            expert_labels=parts.expert_labels,
         ),
         networks=FixedNetworks(),
         required_assets=(ExpertTrajectories(count=method.num_experts, recipe=training, needed=needed),),
