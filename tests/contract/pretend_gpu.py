@@ -289,8 +289,9 @@ def rest(settings: dict[str, Any]) -> dict[str, Any]:
         own = {k: v for k, v in {**settings, **changes}.items() if k in known}
         more = {k: v for k, v in changes.items() if k not in known}
         method = make_method(name, own)[1]
+        amount = {"ipc": 4} if "bytes" not in more else {}
         return potstill.distill(
-            splits, method, ipc=4, steps=steps, network="convnet-d1-w4-batch", device=device, **more
+            splits, method, steps=steps, network="convnet-d1-w4-batch", device=device, **amount, **more
         )  # fmt: skip
 
     for spelled in ("tiles", "memory", "frequency", "hallucinator", "field:width=4,warmup=3", "motion:frames=4"):
@@ -299,6 +300,18 @@ def rest(settings: dict[str, Any]) -> dict[str, Any]:
                 failures, f"{name} over {spelled}",
                 lambda name=name, spelled=spelled: distil(name, parametrization=spelled),
             )  # fmt: skip
+    over_generator: dict[str, dict[str, Any]] = {
+        "dm": {}, "frepo": {"batch_real": 24}, "rat-bptt": {"total": 4, "window": 2, "batch_real": 24},
+        "mtt": {"num_experts": 1, "train_epochs": 2, "expert_epochs": 1, "max_start_epoch": 1, "student_steps": 2},
+    }  # fmt: skip
+    for name, fields in over_generator.items():
+        _attempt(
+            failures, f"{name} over generator",
+            lambda name=name, fields=fields: distil(
+                name, parametrization="generator:width=1,dim=2,epochs=1,samples=3", bytes=4000,
+                codec="uint4:aware=true", **fields,
+            ),
+        )  # fmt: skip
     _attempt(failures, "learned labels", lambda: distil("dm", labels="learned", lr_labels=0.5))
     _attempt(failures, "steps_per_network", lambda: distil("dm", steps_per_network=3, steps=5))
     small = potstill.distill(splits, "random", ipc=2)
