@@ -325,6 +325,29 @@ OPTIONS = {
         "--updates",
         "--seed",
     },
+    "use instructions": COMMON
+    | {
+        "POOL",
+        "--target",
+        "--out",
+        "--items",
+        "--bytes",
+        "--test",
+        "--base",
+        "--way",
+        "--prompt",
+        "--response",
+        "--group",
+        "--students",
+        "--words",
+        "--length",
+        "--width",
+        "--layers",
+        "--base-updates",
+        "--warm-up",
+        "--updates",
+        "--seed",
+    },
     "use transfer": COMMON
     | READING
     | {

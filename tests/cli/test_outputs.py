@@ -30,6 +30,7 @@ FOLDERS = (
     "use augmentation",
     "use transfer",
     "use control",
+    "use instructions",
 )
 """Commands that write a folder."""
 CASES: dict[str, tuple[list[str], list[str]]] = {
@@ -76,6 +77,7 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
     "use transfer": (
         ["use", "transfer", "s.safetensors", "--data", "d.csv", "--target", "d.csv"], ["s.safetensors", "d.csv"],
     ),
+    "use instructions": (["use", "instructions", "i.jsonl", "--target", "i.jsonl", "--items", "1"], ["i.jsonl"]),
     "use control": (["use", "control", "CartPole-v1", "--set", "s.safetensors"], ["s.safetensors"]),
     "use augmentation": (["use", "augmentation", "d.csv", "--augment", "none"], ["d.csv"]),
     "use augmentation file": (["use", "augmentation", "d.csv", "--augment", "a.py:turn"], ["a.py"]),
@@ -101,6 +103,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Path("r.yaml").write_text("method: random\n")
         for name in ("s.parquet", "x.safetensors", "res.pt", "k.pem"):
             Path(name).write_bytes(b"anything that nobody can guess")
+        Path("i.jsonl").write_text(json.dumps({"prompt": "a", "completion": "b"}) + "\n")
         Path("boxes.json").write_text(json.dumps({"images": [], "annotations": [], "categories": []}))
     finally:
         os.chdir(before)

@@ -81,6 +81,8 @@ NOT_RUN = {
     "serve": "potstill serve comparison",
     "select-detection": "potstill select-detection annotations.json --n 500 --out chosen.json",
     "demo": "potstill demo",
+    "use instructions": "potstill use instructions pool.jsonl --target target.jsonl --test test.jsonl --items 100 "
+    "--out chosen",
     "sign": "potstill sign small.safetensors --key owner.pem",
     "mark": "potstill mark small.safetensors --key owner.pem --out marked.safetensors",
     "audit provenance": "potstill audit provenance marked.safetensors --key owner.pem",

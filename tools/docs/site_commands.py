@@ -34,6 +34,7 @@ GUIDES: dict[str, tuple[str, ...]] = {
     "use control": ("guides/control.md",),
     "use augmentation": ("guides/augmentation.md",),
     "use transfer": ("guides/representations.md",),
+    "use instructions": ("guides/instructions.md",),
     "audit": ("guides/audit.md",),
     "audit privacy": ("guides/audit-privacy.md", "explanation/limitations.md"),
     "audit fairness": ("guides/fairness.md",),
@@ -117,7 +118,7 @@ MORE: dict[str, tuple[str, ...]] = {
 TRAINING = (
     "distill", "evaluate", "label", "score", "compare", "scaling", "diagnose", "active-learning", "use search",
     "use continual", "use federated", "use deletion", "use edge", "use control", "use augmentation",
-    "use transfer",
+    "use transfer", "use instructions",
     "audit", "audit privacy", "audit fairness", "audit screening", "audit robustness", "audit poisoning",
     "audit provenance",
 )  # fmt: skip

@@ -64,6 +64,10 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             "use_transfer:UseTransfer",
             "pre-train on a small set of vectors, then fine-tune with few labels of other data, beside baselines",
         ),
+        "use instructions": (
+            "use_instructions:UseInstructions",
+            "select prompts with responses for a target by gradients of a small language model (LESS), beside rivals",
+        ),
     },
     "Trust it": {
         "audit": ("audit:AuditSet", "audit a set: run every part that applies, cheapest first"),
