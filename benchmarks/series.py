@@ -2,13 +2,16 @@
 
     python benchmarks/series.py [--seeds 3] [--students 3]
     python benchmarks/series.py --yardsticks
+    python benchmarks/series.py --more
     python benchmarks/series.py --show
 
 El Niño's temperatures are those of statsmodels; the others are R's, which ``Rscript`` writes. Every cell is a file
 under ``--folder``, from which an interrupted run goes on; the summary goes to ``results/series.json``. Nothing is
 chosen on the test part, the last fifth of the time: methods have their presets, learners their defaults, and ``real``
 searches on held-out training windows. ``--yardsticks`` adds ARIMA and ETS, fitted to the whole training series, and the
-absolute errors of what learns nothing, to the stored result.
+absolute errors of what learns nothing, to the stored result. ``--more`` adds rows of CondTSF, the same without its
+steps towards forecasts, and gradient matching of cosines, and the learner ``dlinear``, on the three series that repeat
+themselves; rows without all seeds are left out.
 """
 
 import argparse
@@ -32,6 +35,7 @@ from potstill.dataset_file.text_io import charged_bytes
 from potstill.evaluation.naive import naive_scores
 from potstill.evaluation.statistics import paired_difference, summary
 from potstill.evaluation.yardsticks import yardstick_scores
+from potstill.methods.trajectory.condtsf import QUICK, CondTSF
 from potstill.tasks import get_task
 
 SERIES: dict[str, dict[str, Any]] = {
@@ -53,6 +57,16 @@ ROWS: dict[str, dict[str, Any]] = {
 """Rows: how the set is made; those without a length have the bytes of the first."""
 LEARNERS = {"ridge": 1, "linear": 3, "mlp": 3}
 """Learners, and students where they draw."""
+MORE: dict[str, dict[str, Any]] = {
+    "condtsf, series": {"method": "condtsf", "length": 1},
+    "dc, half as many cosines": {"method": "dc", "length": 1, "harmonics": 2},
+    "condtsf without its steps": {"method": CondTSF(**QUICK, gap=10**6), "length": 1},
+}
+"""Rows of ``--more``; the last one is matching of trajectories in the same networks."""
+SECOND = "dlinear"
+AGAIN = ("kip, series", "best real windows")
+"""Rows that are made again for the learner ``SECOND``."""
+REPEATING = ("elnino", "sunspot.month", "nottem")
 
 
 def write_series(name: str, path: Path) -> None:
@@ -74,7 +88,7 @@ def write_series(name: str, path: Path) -> None:
 
 def make(name: str, row: str, splits: Splits, seed: int, cells: Mapping[str, Any]) -> potstill.Distilled:
     """Return the set of a row."""
-    settings, series = dict(ROWS[row]), SERIES[name]
+    settings, series = dict((ROWS | MORE)[row]), SERIES[name]
     if "length" in settings:
         length = series["length"]
         form = f"series:length={length}"
@@ -95,9 +109,18 @@ def card_of(small: potstill.Distilled, splits: Splits, learner: str, students: i
     ).to_dict()  # fmt: skip
 
 
-def cell(name: str, row: str, splits: Splits, seed: int, args: argparse.Namespace, cells: Mapping[str, Any]) -> Any:
+def cell(
+    name: str,
+    row: str,
+    splits: Splits,
+    seed: int,
+    args: argparse.Namespace,
+    cells: Mapping[str, Any],
+    learners: Mapping[str, int] = LEARNERS,
+    kind: str = "",
+) -> Any:
     """Return one row of one seed, from its file or measured anew; ``reason`` where there is no such set."""
-    path = args.folder / f"{name}-{seed}-{row.replace(' ', '_')}.json"
+    path = args.folder / f"{name}-{seed}-{row.replace(' ', '_')}{kind}.json"
     if path.exists():
         return json.loads(path.read_text())
     started = time.monotonic()
@@ -109,7 +132,7 @@ def cell(name: str, row: str, splits: Splits, seed: int, args: argparse.Namespac
         seconds = time.monotonic() - started
         scores = {
             learner: card_of(small, splits, learner, args.students if draws > 1 else 1, seed, False)["score"]["mean"]
-            for learner, draws in LEARNERS.items()
+            for learner, draws in learners.items()
         }
         found = {
             "bytes": charged_bytes(small.metadata["bytes"]), "items": len(small), "scores": scores,
@@ -149,6 +172,50 @@ def yardsticks(name: str, args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def more(result: dict[str, Any], args: argparse.Namespace) -> None:
+    """Measure the rows and the learner of ``--more``, and add those with all seeds to the stored result."""
+    seeds, work = range(args.seeds), dict[str, Splits]()
+    for name in REPEATING:
+        path, settings = args.folder / f"{name}.csv", SERIES[name]
+        write_series(name, path)
+        work[name] = potstill.load_data(
+            path, task=f"forecast:window={settings['window']},horizon={settings['horizon']}"
+        )
+    parts = {part["name"]: part for part in result["parts"]}
+    bytes_ = {
+        name: {"kip, series": {"bytes": next(r["bytes"] for r in parts[name]["rows"] if r["row"] == "kip, series")}}
+        for name in REPEATING
+    }
+    every = LEARNERS | {SECOND: 3}
+    for row in MORE:
+        for name in REPEATING:
+            made = [cell(name, row, work[name], seed, args, bytes_[name], every) for seed in seeds]
+            add(parts[name], row, made, every)
+    for name in REPEATING:
+        path = args.folder / f"{name}-full-{SECOND}.json"
+        if not path.exists():
+            small = potstill.distill(work[name], "random", items=4, seed=0, progress=None)
+            path.write_text(json.dumps(card_of(small, work[name], SECOND, args.students, 0, True)["full"]["mean"]))
+        parts[name]["full"]["scores"][SECOND] = json.loads(path.read_text())
+        for row in AGAIN:
+            one = {SECOND: 3}
+            made = [cell(name, row, work[name], seed, args, bytes_[name], one, f"-{SECOND}") for seed in seeds]
+            next(r for r in parts[name]["rows"] if r["row"] == row)["scores"] |= {
+                SECOND: summary([c["scores"][SECOND] for c in made], low=0.0)
+            }
+        args.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def add(part: dict[str, Any], row: str, made: list[Any], learners: Mapping[str, int]) -> None:
+    """Put a row in its place in the stored result."""
+    part["rows"] = [r for r in part["rows"] if r["row"] != row]
+    part["rows"].insert(3, {
+        "row": row, "bytes": sum(c["bytes"] for c in made) / len(made), "items": max(c["items"] for c in made),
+        "codecs": sorted({c["codec"] for c in made}), "seconds": sum(c["seconds"] for c in made) / len(made),
+        "scores": {n: summary([c["scores"][n] for c in made], low=0.0) for n in learners},
+    })  # fmt: skip
+
+
 def show(result: Mapping[str, Any]) -> None:
     """Print the tables."""
     for part in result["parts"]:
@@ -157,17 +224,21 @@ def show(result: Mapping[str, Any]) -> None:
             f"\n{part['name']}: {part['train']:,} windows of {s['window']}, {s['horizon']} to come; "
             f"{s['length']} points"
         )
-        print(f"{'':28}{'bytes':>8}" + "".join(f"{n:>24}" for n in LEARNERS))
+        learners = list(part["full"]["scores"])
+        print(f"{'':28}{'bytes':>8}" + "".join(f"{n:>24}" for n in learners))
         for row in part["rows"]:
             if "reason" in row:
                 print(f"{row['row']:28}{row['reason'][:90]}")
                 continue
             cells = []
-            for v in row["scores"].values():
+            for v in (row["scores"].get(n) for n in learners):
+                if v is None:
+                    cells.append("")
+                    continue
                 ends = "" if v["ci95"] is None else " [{:.3f}, {:.3f}]".format(*v["ci95"])
                 cells.append(f"{v['mean']:.3f}{ends}")
             print(f"{row['row']:28}{row['bytes']:8,.0f}" + "".join(f"{c:>24}" for c in cells))
-        print(f"{'all windows':36}" + "".join(f"{part['full']['scores'][n]:24.3f}" for n in LEARNERS))
+        print(f"{'all windows':36}" + "".join(f"{part['full']['scores'][n]:24.3f}" for n in learners))
         print("  ".join(f"{n} {v:.3f}" for n, v in part["full"]["naive"].items()))
         for n, v in (part.get("naive", {}) | part.get("yardsticks", {})).items():
             shown = f"  {n:16} MSE {v['score']:.3f}  MAE {v['mae']:.3f}  MASE {v.get('mase', float('nan')):.3f}  "
@@ -185,12 +256,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/series.json"))
     parser.add_argument("--show", action="store_true", help="print the stored result")
     parser.add_argument("--yardsticks", action="store_true", help="add forecasts of models to the stored result")
+    parser.add_argument("--more", action="store_true", help="add rows and a learner to the stored result")
     args = parser.parse_args()
     if args.show:
         show(json.loads(args.out.read_text()))
         return
     torch.set_num_threads(1)
     args.folder.mkdir(parents=True, exist_ok=True)
+    if args.more:
+        result = json.loads(args.out.read_text())
+        more(result, args)
+        args.out.write_text(json.dumps(result, indent=1) + "\n")
+        show(result)
+        return
     if args.yardsticks:
         result = json.loads(args.out.read_text())
         for part in result["parts"]:

@@ -137,6 +137,8 @@ class DecodeContext:
     """Tensors of each asset that the decoder uses, by asset name, on the device of the values."""
     horizon: int = 0
     """Values of a series that follow each window and are its targets; 0: inputs are no windows to forecast from."""
+    forecast_variables: int = 0
+    """Variables of a series that are its targets, the first ones; 0: all."""
     normalization: "Normalization | None" = None
     """Map from data units to model space, for a decoder that needs it; ``None``: inputs are in data units."""
 

@@ -340,7 +340,7 @@ class Problem:
         horizon = int(getattr(self.task, "horizon", 0))
         return DecodeContext(
             input=self.train.input, classes=self.train.classes, assets=assets, horizon=horizon,
-            normalization=self.train.normalization,
+            forecast_variables=len(getattr(self.task, "variables", ())), normalization=self.train.normalization,
         )  # fmt: skip
 
     def decode(self, payload: Payload) -> Any:

@@ -69,7 +69,7 @@ class SeriesSource:
 
     @property
     def input(self) -> InputSpec:
-        variables = self.task.variables
+        variables = self.task.variables + self.task.inputs
         return InputSpec(
             kind="series", shape=(len(variables), self.task.window), units="values",
             horizontal_flip=False, columns=variables
@@ -87,12 +87,13 @@ class SeriesSource:
     @cached_property
     def targets(self) -> Float[Tensor, "n t"]:
         """Values after each window, variable by variable."""
-        return self._cut(torch.arange(len(self)))[:, :, self.task.window :].flatten(1).cpu()
+        return self._ahead(self._cut(torch.arange(len(self)))).cpu()
 
     @cached_property
     def content_hash(self) -> str:
         """SHA-256 of the series, of the window starts, and of their lengths."""
         spec = [self.task.window, self.task.horizon, list(self.task.variables), len(self)]
+        spec += [list(self.task.inputs)] * bool(self.task.inputs)
         digest = hashlib.sha256(json.dumps(spec).encode())
         for tensor in (self.series, self.starts):
             digest.update(tensor.cpu().contiguous().numpy().data)
@@ -105,6 +106,10 @@ class SeriesSource:
         windows = self.series.unfold(0, self.task.window + self.task.horizon, 1)  # a view: nothing is copied
         return windows[self.starts[index.cpu()].to(self.device)]
 
+    def _ahead(self, cut: Float[Tensor, "m v w"]) -> Float[Tensor, "m t"]:
+        """Return what is forecast of windows with what follows them."""
+        return cut[:, : len(self.task.variables), self.task.window :].flatten(1)
+
     def raw(self, index: Int[Tensor, " m"], /) -> Float[Tensor, "m v w"]:
         """Return the windows at ``index``, in the series' own units."""
         return self._cut(index)[:, :, : self.task.window]
@@ -113,7 +118,7 @@ class SeriesSource:
         """Return the normalised windows at ``index`` and the values that follow, in their own units."""
         cut, w = self._cut(index), self.task.window
         columns = batch_columns(self, index, self.device)
-        return Batch(self.normalization.apply(cut[:, :, :w]), cut[:, :, w:].flatten(1), columns)
+        return Batch(self.normalization.apply(cut[:, :, :w]), self._ahead(cut), columns)
 
     def stretches(self, length: int, /) -> Int[Tensor, " m"]:
         """Return the first points of all stretches of ``length`` points whose every window is of this source."""
@@ -173,7 +178,7 @@ class SeriesSource:
     def __repr__(self) -> str:
         t = self.task
         return (
-            f"{self.name}: {len(self):,} windows of {len(t.variables)}×{t.window} values, {t.horizon} to come, "
+            f"{self.name}: {len(self):,} windows of {self.input.shape[0]}×{t.window} values, {t.horizon} to come, "
             f"of a series of {len(self.series):,}"
         )
 
@@ -197,8 +202,9 @@ def read_series(task: Forecast, data: object, options: ReadOptions) -> Splits:
     """
     if min(task.window, task.horizon) < 1:
         raise PotstillError(f"window and horizon must be at least 1, but they are {task.window} and {task.horizon}")
-    table, notes = _read_table(data, options)
+    table, notes = _read_table(data, options, task.covariates != "none")
     name, variables = table.name, table.variables
+    own = _count_forecast(task, variables, name, options)
     if not 0 < options.test_fraction < 1:
         raise PotstillError(f"a part of a series is held out for the test, but the fraction is {options.test_fraction}")
     span = task.window + task.horizon
@@ -220,12 +226,14 @@ def read_series(task: Forecast, data: object, options: ReadOptions) -> Splits:
                 "in deviations"
             )
     series = torch.from_numpy((table.values - np.array(offset)).astype(np.float32))
+    covariates, own_offset = _input_names(variables[own:], task), offset[:own]
     plain = Normalization(torch.zeros(len(variables)), torch.ones(len(variables)))
     several = int(table.series.max()) > 0
     windows = SeriesSource(
         name=name, series=series, starts=torch.from_numpy(starts),
         groups=torch.from_numpy(table.series[starts]) if several else None,
-        task=replace(task, variables=variables, offset=offset if any(offset) else ()), normalization=plain,
+        task=replace(task, variables=variables[:own], inputs=covariates, offset=own_offset if any(own_offset) else ()),
+        normalization=plain,
     )  # fmt: skip
     train, test = windows.cut(options.test_fraction)
     covered = np.zeros(len(series) + 1, dtype=np.int64)
@@ -233,9 +241,13 @@ def read_series(task: Forecast, data: object, options: ReadOptions) -> Splits:
     np.add.at(covered, train.starts.numpy() + span, -1)
     is_train = torch.from_numpy(np.cumsum(covered)[:-1] > 0)
     mean, std = target_statistics(series[is_train])
-    season = task.season or find_season(series, task.window, is_train) or 1
-    scale = naive_scale(series, min(season, len(series) - 1), torch.from_numpy(table.stretch), is_train)
-    fitted = replace(windows.task, mean=mean, std=std, scale=tuple(scale.tolist()))
+    season = task.season or find_season(series[:, :own], task.window, is_train) or 1
+    scale = naive_scale(series[:, :own], min(season, len(series) - 1), torch.from_numpy(table.stretch), is_train)
+    fitted = replace(windows.task, mean=mean[:own], std=std[:own], scale=tuple(scale.tolist()))
+    if task.covariates == "known":
+        ahead = _shifted(series[:, own:], task.horizon, torch.from_numpy(table.stretch))
+        shifted = torch.cat([series[:, :own], ahead], 1)
+        train, test = (replace(part, series=shifted) for part in (train, test))
     normalization = options.normalization or Normalization(torch.tensor(mean), torch.tensor(std))
     notes.append(
         f"{name}: the last {options.test_fraction:.0%} of the time is the test part; no window lies on both sides"
@@ -244,6 +256,39 @@ def read_series(task: Forecast, data: object, options: ReadOptions) -> Splits:
         notes.append(f"{name}: {short:,} series are too short, or too full of gaps, for a window in the test part")
     made = [replace(part, task=fitted, normalization=normalization).to(options.device) for part in (train, test)]
     return Splits(train=made[0], test=made[1], notes=tuple(notes))
+
+
+def _count_forecast(task: Forecast, variables: tuple[str, ...], name: str, options: ReadOptions) -> int:
+    """Return how many variables are forecast, the first ones; the others are covariates."""
+    if task.covariates not in ("none", "past", "known"):
+        raise unknown_name("kind of covariates", task.covariates, ("none", "past", "known"))
+    if task.covariates == "none":
+        return len(variables)
+    if options.label is None:
+        raise PotstillError(
+            f"{name}: covariates are the columns beside the one to forecast; name that one with `label="
+            f'"{variables[0]}"`, or leave covariates out of the task'
+        )
+    if len(variables) < 2:
+        raise PotstillError(f"{name}: no column of numbers is left as a covariate; leave covariates out of the task")
+    if task.covariates == "known" and task.window < task.horizon:
+        raise PotstillError(
+            f"{name}: known covariates are of the {task.window} points that end with the horizon, which has "
+            f"{task.horizon}; give a window of as many"
+        )
+    return 1
+
+
+def _input_names(columns: tuple[str, ...], task: Forecast) -> tuple[str, ...]:
+    """Return names of covariates, which say how much later known ones are than the values beside them."""
+    return tuple(f"{c} ({task.horizon} later)" for c in columns) if task.covariates == "known" else columns
+
+
+def _shifted(values: Float[Tensor, "T c"], steps: int, stretch: Int[Tensor, " T"]) -> Float[Tensor, "T c"]:
+    """Return values from ``steps`` points later in the same stretch; its last ones, which no window has as an input,
+    repeat."""
+    last = torch.searchsorted(stretch, stretch, right=True) - 1
+    return values[torch.minimum(torch.arange(len(values)) + steps, last)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -300,7 +345,7 @@ def _fill_missing(table: _SeriesTable, options: ReadOptions) -> tuple[_SeriesTab
     ), notes  # fmt: skip
 
 
-def _read_table(data: object, options: ReadOptions) -> tuple[_SeriesTable, list[str]]:
+def _read_table(data: object, options: ReadOptions, covariates: bool = False) -> tuple[_SeriesTable, list[str]]:
     table, name = None, "series"
     if isinstance(data, str | Path):
         path = Path(data)
@@ -328,6 +373,8 @@ def _read_table(data: object, options: ReadOptions) -> tuple[_SeriesTable, list[
     time = find_timeline(table, name, series=options.series, label=options.label, index=_index(data))
     free = [c for c in numeric if c and not c.startswith("Unnamed: ") and c not in time.excluded_columns]
     variables = [options.label] if options.label is not None else free
+    if covariates and options.label is not None:
+        variables += [c for c in free if c != options.label]
     if not variables:
         raise PotstillError(f"{name}: no column holds numbers; a series needs one")
     columns = [

@@ -181,7 +181,10 @@ def input_from_json(described: Mapping[str, Any]) -> InputSpec:
 
 def task_to_json(task: Task) -> dict[str, Any]:
     """Return the metadata's ``task``: its registered name and its fields."""
-    return {"name": task.name, **(asdict(task) if is_dataclass(task) and not isinstance(task, type) else {})}
+    if not is_dataclass(task) or isinstance(task, type):
+        return {"name": task.name}
+    standard = {f.name: f.default for f in fields(task) if f.name in getattr(task, "left_out", ())}
+    return {"name": task.name, **{n: v for n, v in asdict(task).items() if n not in standard or v != standard[n]}}
 
 
 def scores_to_json(classes: int) -> dict[str, Any]:

@@ -373,10 +373,11 @@ def _context(
 ) -> DecodeContext:  # fmt: skip
     """Return the context of one decoder, with the assets that its description names."""
     assets = load_decoders(described, source, max_bytes) if described.get("assets") else {}
-    horizon = getattr(task_from_json(metadata), "horizon", 0)
+    task = task_from_json(metadata)
     return DecodeContext(
-        input=spec, classes=tuple(metadata["classes"]), assets=assets, horizon=horizon, normalization=normalization
-    )
+        input=spec, classes=tuple(metadata["classes"]), assets=assets, horizon=getattr(task, "horizon", 0),
+        forecast_variables=len(getattr(task, "variables", ())), normalization=normalization,
+    )  # fmt: skip
 
 
 def _read_parametrization(described: Mapping[str, Any], spec: InputSpec) -> Parametrization:

@@ -47,7 +47,8 @@ def decode_selected_series(
     payload: Payload, described: Mapping[str, Any], train: SeriesSource
 ) -> tuple[Float[Tensor, "n v w"], Float[Tensor, "n t"]]:
     """Return windows in data units and their targets from a decoded payload."""
-    context, series = DecodeContext(input=train.input, horizon=train.task.horizon), Series()
+    task, series = train.task, Series()
+    context = DecodeContext(input=train.input, horizon=task.horizon, forecast_variables=len(task.variables))
     normalization = train.normalization.to("cpu")
     x, model = series.decode(payload, context), described["space"] == "model"
     y = series.decode_targets(payload, context, normalization if model else None)

@@ -65,12 +65,11 @@ def naive_scores(task: Task, train: Source, test: Source) -> dict[str, dict[str,
         return {}
     season = task.season or None
     if season is None and isinstance(train, SeriesSource):
-        season = find_season(train.series.cpu(), task.window, _covered(train))
+        season = find_season(train.series.cpu()[:, : len(task.variables)], task.window, _covered(train))
     parts: dict[str, list[Tensor]] = {}
     for at in torch.split(torch.arange(len(test)), _BATCH):
-        for name, values in naive_forecasts(
-            single_tensor(test.raw(at), "a naive forecast"), task.horizon, season
-        ).items():
+        windows = single_tensor(test.raw(at), "a naive forecast")[:, : len(task.variables) or None]
+        for name, values in naive_forecasts(windows, task.horizon, season).items():
             parts.setdefault(name, []).append(values.flatten(1).cpu())
     targets = get_targets(test).cpu()
     return {name: forecast_scores(task, torch.cat(values), targets) for name, values in parts.items()}

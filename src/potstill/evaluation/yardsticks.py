@@ -57,7 +57,7 @@ def yardstick_scores(names: Sequence[str], task: Task, train: Source, test: Sour
         )
     sm = import_optional("statsmodels.tsa.api", _WHO, "forecasts")
     targets, x = get_targets(test).cpu(), single_tensor(test.raw(torch.arange(len(test))), "a forecast").cpu()
-    season = task.season or find_season(train.series.cpu(), task.window, None)
+    season = task.season or find_season(train.series.cpu()[:, : len(task.variables)], task.window, None)
     scores: dict[str, dict[str, Any]] = {}
     for name in names:
         answers, models = [], []

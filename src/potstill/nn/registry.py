@@ -204,6 +204,9 @@ def factory(
 def factory_for(name: str | CustomNetwork, source: Source) -> Factory | CustomFactory | FrozenBackboneFactory:
     """Return `factory` of a network for the inputs and the task of ``source``, on its device."""
     task = get_task(source)
+    covariates: tuple[str, ...] = getattr(task, "inputs", ())
+    if covariates and str(name).partition("-")[0] == "dlinear":
+        raise PotstillError(f"network {name} forecasts each variable from itself and takes no covariates; use linear")
     return factory(
         name, source.input, task.outputs, source.device, normalization=source.normalization,
         per_pixel=isinstance(task, PixelTask), coarse=is_coarse(task),

@@ -169,9 +169,11 @@ class Series:
     def decode_targets(
         self, payload: Payload, context: DecodeContext, normalization: Normalization | None, /
     ) -> Float[Tensor, "n t"]:
-        """Return the values after each window (n, v · horizon), variable by variable, in the task's units."""
+        """Return the values after each window (n, t · horizon), variable by variable, in the task's units: of the t
+        variables that are forecast."""
         after = self._cut(payload, context)[..., context.shape[-1] :]
-        return (after if normalization is None else normalization.invert(after)).flatten(1)
+        values = after if normalization is None else normalization.invert(after)
+        return values[:, : context.forecast_variables or None].flatten(1)
 
     def _cut(self, payload: Payload, context: DecodeContext) -> Float[Tensor, "n v span"]:
         if context.horizon < 1:

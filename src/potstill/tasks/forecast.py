@@ -24,6 +24,8 @@ class Forecast:
         "mase": Metric(name="mase", direction="lower", unit="naive errors"),
     }
     unit: ClassVar[str] = "window"
+    left_out: ClassVar[tuple[str, ...]] = ("covariates", "inputs")
+    """Fields that a file does not name where they are at their defaults."""
     invariant_to: ClassVar[tuple[str, ...]] = ("*",)
     """All operations: there are no pixels."""
     window: int = 96
@@ -32,8 +34,13 @@ class Forecast:
     """Predicted values of each variable. Ours: the next day, in hours."""
     season: int = 0
     """Period of the seasonal baseline, in values; 0: estimated from the training data."""
+    covariates: str = "none"
+    """Columns beside the one to forecast as inputs: ``past``, their values in the window; ``known``, those of as many
+    points that end with the horizon, where they are known beforehand, such as holidays; ``none``."""
     variables: tuple[str, ...] = ()
     """Names of the variables (v)."""
+    inputs: tuple[str, ...] = ()
+    """Names of the covariates, which follow the variables in an input."""
     mean: tuple[float, ...] = ()
     """Mean of each variable in the training data (v)."""
     std: tuple[float, ...] = ()

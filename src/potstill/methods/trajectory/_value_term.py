@@ -110,8 +110,10 @@ class WithValueTerm:
         firsts = list(range(0, each, self.stride))
         ahead = series.horizon
         rows = x.reshape(len(points), each, *x.shape[1:])[:, firsts]
-        forecasts = forecaster(rows.flatten(0, 1)).reshape(len(points), len(firsts), x.shape[1], ahead)
-        after = blend_forecasts(points, forecasts.to(points), [window + f for f in firsts], self.share)
+        own = problem.context.forecast_variables or x.shape[1]
+        forecasts = forecaster(rows.flatten(0, 1)).reshape(len(points), len(firsts), own, ahead)
+        moved = blend_forecasts(points[..., :own], forecasts.to(points), [window + f for f in firsts], self.share)
+        after = torch.cat([moved, points[..., own:]], 2)
         return {f"payload/{name}": t for name, t in series.with_points(payload, after).items()}
 
     def step_costs(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[StepCost, ...]:
