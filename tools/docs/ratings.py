@@ -79,7 +79,12 @@ def rating_findings(root: Path) -> str:
         ]  # fmt: skip
         popular = 100 * part["popular"]["nDCG@10"]
         whole = f"{100 * part['all'][first]['nDCG@10']:.1f} %" if first in part["all"] else "not measured"
+        gaps = [
+            pair["difference"] for pair in part["pairs"]
+            if (pair["row"], pair["other"], pair["learner"]) == (_LISTS, _REALS, first)
+        ]  # fmt: skip
+        gap = "".join(f" Lists less real numbers: {interval(each, 100, '+.1f')} points." for each in gaps)
         lines.append(
-            f"- **{_TITLES[part['data']]}.** {', '.join(words)}; all users {whole}, popular items {popular:.1f} %."
+            f"- **{_TITLES[part['data']]}.** {', '.join(words)}; all users {whole}, popular items {popular:.1f} %.{gap}"
         )
     return "\n".join([f"nDCG@10 of `{first}`, {held['settings']['users']} fake users:", "", *lines])
