@@ -6,8 +6,8 @@
 ``FOLDER`` has ``cora.npz`` and ``citeseer.npz``: the public splits of Planetoid as ``potstill`` reads them (features,
 edge_index, labels, train_mask, val_mask, test_mask). Every cell is a file under ``--folder``, from which an interrupted
 run goes on; the summary goes to ``results/graphs.json``, and leaves out what is not there for every set. Nothing is
-chosen on test nodes: methods have their presets, and validation nodes choose a student's update, as in GCond. All sets
-are structure-free, stored with 8 bits a value.
+chosen on test nodes: methods have their presets, and validation nodes choose a student's update, as in GCond. Sets
+are structure-free but for those with learned edges, stored with 8 bits a value.
 """
 
 import argparse
@@ -27,7 +27,9 @@ import potstill
 from potstill.core import Splits
 from potstill.dataset_file.text_io import charged_bytes
 from potstill.evaluation.estimators import make_learner
+from potstill.evaluation.set_graph import graph_of_set
 from potstill.evaluation.statistics import paired_difference, summary
+from potstill.parametrize.learned_graph import LearnedGraph
 from potstill.rng import derive_seed
 from potstill.tasks import get_targets
 
@@ -44,10 +46,17 @@ ROWS: dict[str, dict[str, Any]] = {
     "kip, hard labels": {"method": "kip", "labels": "hard"},
     "frepo": {"method": "frepo"},
     "dc (GCondX), preset good": {"method": "dc", "preset": "good"},
+    "dc, learned edges (GCond)": {"method": "dc", "parametrization": "learned-graph"},
+    "dm, learned edges": {"method": "dm", "parametrization": "learned-graph"},
+    "dm, bytes of GCond": {"method": "dm", "of": "dc, learned edges (GCond)"},
+    "k-means, means, bytes of GCond": {"method": "k-means", "keep": "centroid", "of": "dc, learned edges (GCond)"},
+    "random, bytes of GCond": {"method": "random", "of": "dc, learned edges (GCond)"},
 }
-"""Rows: how the set is made, with preset quick where none is named."""
-LARGE = ("dc (GCondX), preset good",)
-"""Rows at the first size of each graph alone."""
+"""Rows: how the set is made, with preset quick where none is named; ``of``: in the bytes of another row."""
+LARGE = ("dc (GCondX), preset good", "dc, learned edges (GCond)", "dm, learned edges")
+"""Rows at the first size of each graph alone, as are those in the bytes of another row."""
+EDGED = ("cora",)
+"""Graphs whose sets are also made with learned edges, and the rows in their bytes."""
 LEARNERS = {"gcn": "gcn", "sgc": "sgc", "node-mlp": "node-mlp"}
 PUBLISHED = {
     "source": "arXiv:2402.04924v3, which repeats the figures of GCond (arXiv:2110.07580) and SFGC (arXiv:2306.02664)",
@@ -72,8 +81,19 @@ def score(splits: Splits, spec: str, seed: int, small: Any = None) -> float:
     if small is None:
         answers = make.fit_all(splits.train, splits.test, seed)
     else:
-        answers = make.fit_predict(splits.test, small.model_space(), small.labels, None, seed)
+        answers = make.fit_predict(
+            splits.test, small.model_space(), small.labels, None, seed, edges=graph_of_set(small)
+        )
     return float((answers == get_targets(splits.test)).double().mean())
+
+
+def items_per_class(splits: Splits, nodes: int, parametrization: str | None) -> int:
+    """Return the items of a class that give so many nodes in all: edges take the place of some."""
+    classes, shape = len(splits.train.classes), splits.train.input.shape
+    ipc = nodes // classes
+    while parametrization and sum(LearnedGraph().sizes((ipc * shape[0],) * classes, shape)) < nodes:
+        ipc += 1
+    return ipc
 
 
 def cell(splits: Splits, graph: str, nodes: int, name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
@@ -82,9 +102,13 @@ def cell(splits: Splits, graph: str, nodes: int, name: str, seed: int, args: arg
     if path.exists():
         return dict(json.loads(path.read_text()))
     begun = time.monotonic()
+    settings = dict(ROWS[name])
+    if other := settings.pop("of", None):
+        settings["bytes"] = round(cell(splits, graph, nodes, other, seed, args)["bytes"])
+    else:
+        settings["ipc"] = items_per_class(splits, nodes, settings.get("parametrization"))
     small = potstill.distill(
-        splits, seed=seed, ipc=nodes // len(splits.train.classes), codec="uint8", progress=None, device="cpu",
-        executor="serial", **ROWS[name],
+        splits, seed=seed, codec="uint8", progress=None, device="cpu", executor="serial", **settings
     )  # fmt: skip
     made = time.monotonic() - begun
     scores = {
@@ -106,6 +130,13 @@ def full(splits: Splits, graph: str, args: argparse.Namespace) -> dict[str, Any]
         seeds = [derive_seed(n, "full") for n in range(args.students)]
         path.write_text(json.dumps({n: summary([score(splits, s, i) for i in seeds]) for n, s in LEARNERS.items()}))
     return dict(json.loads(path.read_text()))
+
+
+def wanted(graph: str, rank: int, name: str) -> bool:
+    """Tell whether a row is measured at a size of a graph."""
+    row = ROWS[name]
+    edged = "of" in row or "parametrization" in row
+    return (rank == 0 or not (name in LARGE or edged)) and (graph in EDGED or not edged)
 
 
 def block(graph: str, nodes: int, total: int, args: argparse.Namespace) -> dict[str, Any]:
@@ -160,7 +191,9 @@ def main() -> None:
     for rank in range(3):  # the published sizes of most papers first
         for graph, splits in loaded.items():
             for name in ROWS:
-                for seed in range(args.seeds if rank == 0 or name not in LARGE else 0):
+                if not wanted(graph, rank, name):
+                    continue
+                for seed in range(args.seeds):
                     if time.monotonic() - begun < args.seconds:
                         found = cell(splits, graph, SIZES[graph][rank], name, seed, args)
                         print(graph, SIZES[graph][rank], name, seed, found, flush=True)

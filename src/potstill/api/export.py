@@ -53,6 +53,7 @@ def export(
 
             - ``png``, ``npz``, ``parquet``, ``csv``, ``jsonl``, ``webdataset``: inputs and labels, without data
             - ``coco``, ``yolo``: of pictures with boxes, a folder that is read again
+            - ``graphslim``: of nodes, a folder of the files that GraphSlim reads
             - ``wav``: of sounds, a folder of WAV files, which are made of the spectrograms
             - ``c-header``, ``npz-integers``: inputs and labels as integers, for devices without Python
             - ``indices``: a selection without its inputs, one file that `potstill.materialize` puts together with the

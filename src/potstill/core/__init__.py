@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         Parametrization,
         PlannedPayload,
         Problem,
+        ReplacesPayload,
         RequiresAssets,
         Resamplable,
         SetsLearningRate,
@@ -76,9 +77,9 @@ __all__ = [
     "GeometricAugmentation", "InputSpec", "Inputs", "Layered", "Method", "MethodInfo", "Metric", "Metrics", "Network",
     "NetworkFactory", "NetworkWeights", "NonNegativeInt", "Normalization", "Parametrization", "Payload",
     "PlannedPayload", "PositiveFloat", "Preset", "Presets", "Problem", "ReadsOtherData", "Regularizer", "Release",
-    "RequiresAssets", "Resamplable", "Result", "SampleSum", "ScoringMethod", "Selection", "SeriesData",
-    "SetsLearningRate", "Source", "Space", "Splits", "StartsFromAssets", "StepCost", "Synthetic", "TargetDecoder",
-    "TargetMovingAugmentation", "Task", "UnitFloat", "Whitening", "label_mode",
+    "ReplacesPayload", "RequiresAssets", "Resamplable", "Result", "SampleSum", "ScoringMethod", "Selection",
+    "SeriesData", "SetsLearningRate", "Source", "Space", "Splits", "StartsFromAssets", "StepCost", "Synthetic",
+    "TargetDecoder", "TargetMovingAugmentation", "Task", "UnitFloat", "Whitening", "label_mode",
 ]  # fmt: skip
 
 _MODULES = ("core.bounds", "core.data", "core.parts", "core.assets", "core.problem", "core.method", "tasks")

@@ -16,7 +16,8 @@ from potstill.tasks import Task, get_task
 
 __all__ = [
     "BindsToData", "Budget", "ClassSeparable", "FixedSpace", "FollowsUpdates", "Parametrization", "PlannedPayload",
-    "Problem", "RequiresAssets", "Resamplable", "SetsLearningRate", "StartsFromAssets", "TargetDecoder",
+    "Problem", "ReplacesPayload", "RequiresAssets", "Resamplable", "SetsLearningRate", "StartsFromAssets",
+    "TargetDecoder",
 ]  # fmt: skip
 
 
@@ -162,6 +163,15 @@ class FollowsUpdates(Protocol):
 
     def after_update(self, payload: Payload, /) -> Payload:
         """Return the tensors of the payload that follow an update."""
+        ...
+
+
+@runtime_checkable
+class ReplacesPayload(Protocol):
+    """`Parametrization` whose file holds other tensors than those that are optimised, and which decodes both."""
+
+    def stored_payload(self, payload: Payload, /) -> Payload:
+        """Return the payload that a file holds."""
         ...
 
 

@@ -116,6 +116,7 @@ _PATHS: dict[Group, dict[str, str]] = {
         "nearest-text": "parametrize.nearest_text:NearestText",
         "series": "parametrize.series:Series",
         "rows": "parametrize.rows:Rows", "multi-hot": "parametrize.multi_hot:MultiHot",
+        "learned-graph": "parametrize.learned_graph:LearnedGraph",
     },
     "protocols": {
         "potstill": "evaluation.protocols:POTSTILL", "dc": "evaluation.protocols:DC", "dsa": "evaluation.protocols:DSA",

@@ -83,9 +83,15 @@ def load_torch_file(path: Path, max_bytes: int) -> Any:
             f"({why.strip()[:150]}); nothing of it was run"
         ) from error
     # A tensor of a few bytes may claim any shape by strides of 0.
-    if sum(t.numel() * t.element_size() for t in _tensors(content)) > size:
+    if sum(map(_held_bytes, _tensors(content))) > size:
         raise PotstillError(f"{path}: its tensors claim more than the file holds; get the file again")
     return content
+
+
+def _held_bytes(t: Tensor) -> int:
+    """Return the bytes that a tensor claims: of a sparse one, those of its parts."""
+    parts = [t._indices(), t._values()] if t.layout == torch.sparse_coo else [t]
+    return sum(part.numel() * part.element_size() for part in parts)
 
 
 def _tensors(content: Any) -> Iterator[Tensor]:

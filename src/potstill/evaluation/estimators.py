@@ -6,7 +6,7 @@ if they are stochastic, else once.
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn, Protocol, TypeAlias, runtime_checkable
 
 import torch
@@ -19,6 +19,7 @@ from potstill.data.graph import NodeGraph
 from potstill.data.interactions import Interactions
 from potstill.data.iterate import map_samples
 from potstill.errors import PotstillError
+from potstill.evaluation.set_graph import SetGraph
 from potstill.functional.graph import normalized_adjacency
 from potstill.kinds import get_kind
 from potstill.nn import default_network_name, factory_for
@@ -183,12 +184,14 @@ class LearnerFactory:
         return {"name": self.learner.name, "settings": settings, "draws": self.learner.draws}
 
     def fit_predict(
-        self, source: Source, x: Inputs, y: Tensor, weights: Tensor | None, seed: int, texts: Sequence[str] = ()
-    ) -> Tensor:
+        self, source: Source, x: Inputs, y: Tensor, weights: Tensor | None, seed: int, texts: Sequence[str] = (),
+        edges: SetGraph | None = None,
+    ) -> Tensor:  # fmt: skip
         """Fit on ``x`` and ``y`` and return the answers for all samples of ``source`` (n, …), on the CPU.
 
         Args:
             texts: real texts of the inputs, for a learner that reads texts.
+            edges: nodes with edges between them, for a learner of nodes; ``None``: ``x`` without edges.
 
         Raises:
             PotstillError: the learner reads texts, and there are none.
@@ -207,6 +210,8 @@ class LearnerFactory:
         if isinstance(self.learner, FitsNodes):
             graph, test_nodes = self._graph(source)
             nodes = TrainingNodes(x=source.normalization.invert(whole), y=y, weights=weights)
+            if edges is not None:
+                nodes = replace(nodes, x=edges.features, adjacency=edges.adjacency)
             return self.learner.fit_nodes(nodes, task, seed, graph, test_nodes).cpu()
         if isinstance(self.learner, FitsUsers):
             return self._recommend(source, task, whole, seed)

@@ -48,6 +48,7 @@ from potstill.evaluation.protocol import Protocol
 from potstill.evaluation.real_sets import count_trials
 from potstill.evaluation.scorecard import Scorecard
 from potstill.evaluation.scores import ars, hlr, ior, lrs
+from potstill.evaluation.set_graph import graph_of_set
 from potstill.evaluation.statistics import INTERVAL, ONE_INTERVAL, PLAIN_INTERVAL, count_answers, difference, summary
 from potstill.evaluation.teacher_labels import Labeller, resolve_labeller, stored_labeller
 from potstill.evaluation.training_sets import TEACHER_STEPS, TeacherJob, TrainingSet
@@ -203,6 +204,7 @@ def evaluate(
         stored_labels=stored, lr=learned_lr(distilled), weights=None if w is None else w.to(train.device),
         scores=None if distilled.scores is None else distilled.scores.to(train.device),
         texts=(distilled.captions,) if distilled.input.kind == "text" and distilled.captions else (),
+        edges=graph_of_set(distilled),
     )  # fmt: skip
     models = yardstick_scores(yardsticks, context.task, train, test)
     reference, label_rows = _references(context, full, "random-soft" in names)

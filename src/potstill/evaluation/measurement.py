@@ -189,6 +189,7 @@ def _job(
         protocol=protocol, lr=lr, steps=steps, augment=augment, seed=derive_seed(context.seed, stream, n),
         teachers=context.teachers, stored_labels=training_set.stored_labels, weights=training_set.weights,
         task=context.task, normalization=context.train.normalization, texts=training_set.texts_for(n),
+        edges=training_set.edges,
     )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from potstill.evaluation.distilled_training import Teachers, make_mix, stored_la
 from potstill.evaluation.estimators import LearnerFactory
 from potstill.evaluation.frozen_feature_cache import cached_features, classifier_and_features
 from potstill.evaluation.protocol import Precision, Protocol
+from potstill.evaluation.set_graph import SetGraph
 from potstill.functional.microbatch import PureForward, forward_backward
 from potstill.functional.train import Criterion, cross_entropy
 from potstill.labels.teacher_file import Labels
@@ -68,6 +69,8 @@ class StudentJob:
     """Normalization of ``x``, for protocols with an adversary."""
     texts: Sequence[str] = ()
     """Real texts of the inputs, for a learner that reads them."""
+    edges: SetGraph | None = None
+    """Nodes with edges between them, for a learner of nodes."""
 
 
 def training_lengths(protocol: Protocol, n: int, steps: int | None) -> tuple[int, int, tuple[int, ...]]:
@@ -358,7 +361,7 @@ def train_and_predict(source: Source, job: StudentJob) -> Tensor | None:
     best on ``source`` itself.
     """
     if isinstance(job.make, LearnerFactory):
-        return job.make.fit_predict(source, job.x, job.y, job.weights, job.seed, job.texts)
+        return job.make.fit_predict(source, job.x, job.y, job.weights, job.seed, job.texts, job.edges)
     if job.protocol.selection.select == "best-on-test":
         return _best(source, job)
     network = train(job)

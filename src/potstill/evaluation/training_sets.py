@@ -8,6 +8,7 @@ from torch import Tensor
 
 from potstill.core import Inputs, Network, NetworkFactory, Source
 from potstill.core.nested import num_samples
+from potstill.evaluation.set_graph import SetGraph
 from potstill.labels.teacher import SGD, Teacher, train_teacher
 from potstill.labels.teacher_file import Labels
 from potstill.rng import derive_seed, generator
@@ -36,6 +37,8 @@ class TrainingSet:
     """A teacher's stored labels of its only pair."""
     texts: tuple[tuple[str, ...], ...] = ()
     """Real texts of each pair's inputs; empty where they are not stored."""
+    edges: SetGraph | None = None
+    """Nodes of the only pair with edges between them; ``None``: inputs are no nodes, or have none."""
     weights: Tensor | None = None
     """Loss weight of each sample, mean 1; for one pair."""
     lr: float | None = None

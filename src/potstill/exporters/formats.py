@@ -20,6 +20,7 @@ from potstill.dataset_file.files import write_atomic
 from potstill.dataset_file.folders import write_folder
 from potstill.errors import PotstillError, unknown_name
 from potstill.exporters.boxes import write_coco, write_yolo
+from potstill.exporters.graphslim import write_graphslim
 from potstill.exporters.images import encode_png, has_viewable_images, require_images, to_uint8, write_png
 from potstill.exporters.integers import HEADER_MARK, write_header, write_integer_arrays
 from potstill.exporters.rating_rows import rating_columns
@@ -32,7 +33,8 @@ from potstill.tasks import list_targets, split_targets, target_mask
 __all__ = ["EXPORT_FORMATS", "LABEL_COLUMNS", "ExportFormat", "export", "to_arrow"]
 
 ExportFormat = Literal[
-    "png", "coco", "yolo", "npz", "parquet", "csv", "jsonl", "webdataset", "wav", "c-header", "npz-integers"
+    "png", "coco", "yolo", "npz", "parquet", "csv", "jsonl", "webdataset", "wav", "graphslim", "c-header",
+    "npz-integers",
 ]  # fmt: skip
 EXPORT_FORMATS: tuple[str, ...] = get_args(ExportFormat)
 SHARD_SAMPLES, SHARD_BYTES = 10_000, 256 * 2**20
@@ -61,6 +63,7 @@ def export(
       (float32), ``.cls``, ``.soft.json`` where labels are rows, ``.weight.json`` where samples have one, and for
       pictures ``.png``.
     - ``wav``: of sounds, a folder ``CLASS/0000.wav`` with ``labels.json``: what is heard is made of the spectrograms.
+    - ``graphslim``: of nodes, a folder of ``feat_``, ``adj_`` and ``label_DATASET_RATE_SEED.pt``, for GraphSlim.
     - ``coco``: of pictures with boxes, a folder of PNG files with ``annotations.json``.
     - ``yolo``: of pictures with boxes, a folder of PNG files, a text file of boxes for each, and ``data.yaml``.
     - ``c-header``: a C99 header with inputs as integers of ``bits`` and their scales, labels as class numbers or rows
@@ -91,6 +94,7 @@ def export(
     writers: dict[str, Callable[[Distilled, Path], object]] = {
         "png": write_png, "coco": write_coco, "yolo": write_yolo, "npz": _npz, "parquet": _parquet,
         "csv": _csv, "jsonl": write_json_lines, "webdataset": _webdataset, "wav": write_wav,
+        "graphslim": write_graphslim,
         **{name: partial(write, bits=bits or 8) for name, write in as_integers.items()},
     }  # fmt: skip
     if to not in writers:

@@ -1,4 +1,4 @@
-r"""Graphs as sparse matrices: undirected edges, the symmetric normalisation of GCN, and SGC's propagation.
+r"""Graphs as matrices: undirected edges, the symmetric normalisation of GCN, SGC's propagation, GCond's pairs.
 
 .. math::
     \hat A = D^{-1/2} (A + I) D^{-1/2}, \qquad D_{ii} = \sum_j (A + I)_{ij}, \qquad X^{(K)} = \hat A^K X
@@ -6,13 +6,22 @@ r"""Graphs as sparse matrices: undirected edges, the symmetric normalisation of 
 (Kipf and Welling, arXiv:1609.02907, eq. 2; Wu et al., arXiv:1902.07153, eq. 7).
 """
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from potstill.errors import PotstillError
 
-__all__ = ["normalized_adjacency", "propagate", "subgraph", "undirected_edges"]
+__all__ = [
+    "dense_normalized_adjacency",
+    "normalized_adjacency",
+    "pair_logits",
+    "propagate",
+    "subgraph",
+    "undirected_edges",
+]
 
 
 def undirected_edges(edges: Int[Tensor, "2 e"]) -> Int[Tensor, "2 m"]:
@@ -87,3 +96,42 @@ def subgraph(edges: Int[Tensor, "2 m"], nodes: Int[Tensor, " k"], total: int) ->
     position[nodes] = torch.arange(len(nodes))
     ends = position[edges]
     return undirected_edges(ends[:, (ends >= 0).all(0)])
+
+
+def dense_normalized_adjacency(adjacency: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+    """Return a symmetric adjacency of weights without loops with them, normalised on both sides, differentiable.
+
+    Examples:
+        >>> dense_normalized_adjacency(torch.tensor([[0.0, 1.0], [1.0, 0.0]])).tolist()
+        [[0.5, 0.5], [0.5, 0.5]]
+    """
+    looped = adjacency + torch.eye(len(adjacency), dtype=adjacency.dtype, device=adjacency.device)
+    scale = looped.sum(1).rsqrt()
+    return scale[:, None] * looped * scale[None, :]
+
+
+def pair_logits(x: Float[Tensor, "n d"], network: Mapping[str, Tensor]) -> Float[Tensor, "n n"]:
+    """Return what a network of three layers says of each ordered pair of nodes (GCond, arXiv:2110.07580, eq. 7).
+
+    Each of the first two layers is linear, then standardised over all pairs (BatchNorm's batch statistics), scaled and
+    shifted, then a ReLU. The first one is a sum of a part of either node, so that pairs are never written out.
+
+    Args:
+        x: features of the nodes.
+        network: ``first`` (h, 2d), ``second`` (h, h) and ``last`` (h,), their biases ``first_bias`` (h,),
+            ``second_bias`` (h,) and ``last_bias`` (1,); ``scales`` and ``shifts`` (2, h) of the standardised units.
+    """
+    d = x.shape[1]
+    left, right = x @ network["first"][:, :d].T, x @ network["first"][:, d:].T
+    h = left[:, None, :] + right[None, :, :] + network["first_bias"]
+    for layer in range(2):
+        if layer:
+            h = h @ network["second"].T + network["second_bias"]
+        mean = h.mean((0, 1))
+        spread = ((h - mean).square().mean((0, 1)) + _BATCH_NORM).rsqrt()
+        h = ((h - mean) * spread * network["scales"][layer] + network["shifts"][layer]).relu()
+    return h @ network["last"] + network["last_bias"]
+
+
+_BATCH_NORM = 1e-5
+"""PyTorch's ε of BatchNorm."""

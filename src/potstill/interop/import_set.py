@@ -15,6 +15,7 @@ from potstill.core import DecodeContext, InputSpec, Normalization, Source, Split
 from potstill.data.standard_datasets import STANDARD
 from potstill.dataset_file import Contents, Distilled, Encoding, Provenance, Schema, build
 from potstill.errors import PotstillError, unknown_name
+from potstill.interop.graphslim import import_graphslim
 from potstill.interop.released_sets import RELEASED_FORMATS, ReleasedSet, detect_format, read_released_set
 from potstill.interop.texts import import_texts
 from potstill.parametrize.tiles import Tiles
@@ -48,11 +49,12 @@ def import_set(
 
     Args:
         path: the file, or the folder that it lies in; see `potstill.interop.released_sets`.
-        form: ``dc``, ``mtt``, ``datm``, ``idc``, ``ncfm``, ``folder`` or, for texts, ``dilm``. Default: by the names of
-            the files.
+        form: ``dc``, ``mtt``, ``datm``, ``idc``, ``ncfm``, ``folder``, for texts ``dilm``, for graphs ``graphslim``.
+            Default: by the names of the files.
         known: a name with published constants and class names (``cifar10``); no data are read for it. Default: none.
         data: the real data of the set, anything `potstill.load_data` takes or returns: class names, hash, constants,
-            whitening; the encoder of texts, without which a set of texts cannot be measured. Default: none.
+            whitening; the encoder of texts, without which a set of texts cannot be measured; the
+            original graph. Default: none.
         mean: mean of each channel by which the images were normalised, c numbers; 0 where they were not. Give ``std``,
             too. Default: by ``known`` or ``data``.
         std: standard deviation of each channel, c numbers above 0; 1 where the images were not normalised. Default: by
@@ -80,10 +82,13 @@ def import_set(
     """
     path = Path(path).expanduser()
     chosen = form or detect_format(path)
-    if chosen == "dilm":
+    if chosen in ("dilm", "graphslim"):
         given = {"known": known, "mean": mean, "std": std, "zca": zca, "factor": factor, "lr": lr}
         if said := next((name for name, value in given.items() if value is not None), None):
-            raise PotstillError(f"{said} belongs to pictures, but dilm is a set of texts; leave it out")
+            held = "texts" if chosen == "dilm" else "nodes"
+            raise PotstillError(f"{said} belongs to pictures, but {chosen} is a set of {held}; leave it out")
+        if chosen == "graphslim":
+            return import_graphslim(path, method=method, train=_source(data, reading))
         return import_texts(path, run=run, method=method, train=_source(data, reading))
     if known is not None and known not in STANDARD:
         raise unknown_name("standard set", known, STANDARD)

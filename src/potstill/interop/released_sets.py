@@ -9,6 +9,7 @@
 | ``ncfm`` (NCFM) | ``data_N.pt``, of iteration N: ``[images, labels]`` | as ``idc`` |
 | ``folder`` (SRe2L, RDED, EDC) | a folder of pictures for each class | pictures | the folders, sorted |
 | ``dilm`` (DiLM) | ``dataset_N.json``: texts, see `potstill.interop.texts` | none | classes |
+| ``graphslim`` (GraphSlim) | ``feat_*.pt`` and others, see `potstill.interop.graphslim` | none | classes |
 """
 
 import hashlib
@@ -24,12 +25,13 @@ from torch import Tensor
 from potstill._util.input_limits import limits
 from potstill.dataset_file.safe_unpickle import load_torch_file
 from potstill.errors import PotstillError, unknown_name
+from potstill.interop.graphslim import find_graphs
 from potstill.interop.texts import find_text_sets
 from potstill.runs.load_data import load_data
 
 __all__ = ["RELEASED_FORMATS", "ReleasedFormat", "ReleasedSet", "detect_format", "read_released_set"]
 
-ReleasedFormat = Literal["dc", "mtt", "datm", "idc", "ncfm", "folder", "dilm"]
+ReleasedFormat = Literal["dc", "mtt", "datm", "idc", "ncfm", "folder", "dilm", "graphslim"]
 RELEASED_FORMATS: tuple[str, ...] = get_args(ReleasedFormat)
 
 
@@ -70,6 +72,8 @@ def detect_format(path: Path) -> ReleasedFormat:
             return "ncfm"
         if find_text_sets(path):
             return "dilm"
+        if find_graphs(path):
+            return "graphslim"
         if any(p.is_dir() for p in path.iterdir()):
             return "folder"
     elif path.name == "data.pt":
@@ -80,11 +84,13 @@ def detect_format(path: Path) -> ReleasedFormat:
         return "datm" if _sibling(path, "lr").is_file() else "mtt"
     elif re.fullmatch(r"dataset_\d+\.json", path.name):
         return "dilm"
+    elif find_graphs(path):
+        return "graphslim"
     elif path.suffix in (".pt", ".pth"):
         return "dc"
     raise PotstillError(
         f"{path}: no released set that is known by its files; give a res_*.pt, images_best.pt beside labels_best.pt, "
-        "data.pt, data_N.pt, dataset_N.json, or a folder of pictures for each class"
+        "data.pt, data_N.pt, dataset_N.json, feat_*.pt beside label_*.pt, or a folder of pictures for each class"
     )
 
 

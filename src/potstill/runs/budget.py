@@ -42,6 +42,7 @@ from potstill.core import (
     Parametrization,
     PlannedPayload,
     Problem,
+    ReplacesPayload,
     Source,
     StartsFromAssets,
     TargetDecoder,
@@ -167,8 +168,16 @@ def resolve_codec(
             f"parametrization rows rounds to what the table can hold, but codec {format_codec(made)} rounds to its own "
             "levels while the set is made; take codec columns, or parametrization pixels"
         )
+    if isinstance(decoder, ReplacesPayload) and not selects and not rounds_at_end(made):
+        raise PotstillError(
+            "parametrization learned-graph stores edges that its network makes at the end, but codec "
+            f"{format_codec(made)} rounds while the set is made; take uint8 or another that rounds afterwards"
+        )
     coarse = (
-        isinstance(made, Uniform) and made.bits < _FINE and not selects and not isinstance(decoder, MultiHot | Rows)
+        isinstance(made, Uniform)
+        and made.bits < _FINE
+        and not selects
+        and not isinstance(decoder, MultiHot | Rows | ReplacesPayload)
     )
     if isinstance(codec, str) and coarse and "aware=" not in codec:
         made = dataclasses.replace(made, aware=True)  # type: ignore[type-var]

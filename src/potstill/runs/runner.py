@@ -20,6 +20,7 @@ from potstill.codecs.patches import Patches
 from potstill.core import (
     Codec,
     Problem,
+    ReplacesPayload,
     Result,
     Selection,
     Synthetic,
@@ -305,7 +306,11 @@ class _SetBuilder:
     @cached_property
     def result(self) -> Result:
         return_freed_memory()  # the set is made in large pieces, which do not fit what steps have left behind
-        return self.execution.run.method.result(self.problem, self.loop.state)
+        result = self.execution.run.method.result(self.problem, self.loop.state)
+        stored = self.problem.parametrization
+        if isinstance(result, Synthetic) and isinstance(stored, ReplacesPayload):
+            return dataclasses.replace(result, payload=stored.stored_payload(result.payload))
+        return result
 
     def build(self) -> Distilled:
         run, reporter = self.execution.run, self.execution.reporter

@@ -26,10 +26,10 @@ class Export(ForceOption, DataCommand):
     """Write a distilled set in a form that other programs read.
 
     hf is a folder that Hugging Face's datasets.load_dataset reads, with a dataset card and a program that trains on it.
-    coco and yolo are pictures with boxes, wav is sounds to listen to. Of a selection also: files, the selected images
-    or sounds of a folder; hf with --data, the selected rows as they are there; and indices, the set without its inputs,
-    which `potstill materialize` puts together again. c-header and npz-integers are for devices without Python: inputs
-    of 8 or 4 bits.
+    coco and yolo are pictures with boxes, wav is sounds to listen to, graphslim nodes of a graph for GraphSlim. Of a
+    selection also: files, the selected images or sounds of a folder; hf with --data, the selected rows as they are
+    there; and indices, the set without its inputs, which `potstill materialize` puts together again. c-header and
+    npz-integers are for devices without Python: inputs of 8 or 4 bits.
     """
 
     file: SetArgument
@@ -45,17 +45,20 @@ class Export(ForceOption, DataCommand):
             "jsonl",
             "webdataset",
             "wav",
+            "graphslim",
             "files",
             "hf",
             "indices",
             "c-header",
             "npz-integers",
         ],
-        arg(metavar="png|coco|yolo|npz|parquet|csv|jsonl|webdataset|wav|files|hf|indices|c-header|npz-integers"),
+        arg(
+            metavar="png|coco|yolo|npz|parquet|csv|jsonl|webdataset|wav|graphslim|files|hf|indices|c-header|npz-integers"
+        ),
     ]
     """The form."""
     out: Annotated[Path, arg(metavar="PATH")]
-    """The folder (png, coco, yolo, webdataset, wav, files, hf) or file (the others) to write."""
+    """The folder (png, coco, yolo, webdataset, wav, graphslim, files, hf) or file (the others) to write."""
     data: Annotated[str | None, optional("DATA")] = None
     """For files, and for hf of a selection's original rows: the real data that it was made of."""
     link: Annotated[Literal["copy", "hard", "symbolic"], arg(metavar="copy|hard|symbolic")] = "copy"

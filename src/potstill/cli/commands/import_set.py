@@ -21,7 +21,8 @@ class Import(ForceOption, DataCommand):
     """Read a set that another program released, and write it as a set of Potstill. Nothing in its files is run.
 
     dc: res_*.pt of DC, DSA, DM; mtt: images_best.pt with labels_best.pt; datm: with lr_best.pt as well; idc: data.pt;
-    ncfm: data_N.pt; folder: images in a folder for each class (SRe2L, RDED, EDC); dilm: texts, dataset_N.json.
+    ncfm: data_N.pt; folder: images in a folder for each class (SRe2L, RDED, EDC); dilm: texts, dataset_N.json;
+    graphslim: nodes of a graph, feat_*.pt with label_*.pt, and adj_*.pt.
     Normalised or whitened tensors are converted back to pixels by --mean and --std, --known or --data.
     """
 
@@ -30,8 +31,8 @@ class Import(ForceOption, DataCommand):
     out: Annotated[Path, arg(metavar="SET.safetensors")]
     """The set to write."""
     format: Annotated[
-        Literal["dc", "mtt", "datm", "idc", "ncfm", "folder", "dilm"] | None,
-        optional("dc|mtt|datm|idc|ncfm|folder|dilm"),
+        Literal["dc", "mtt", "datm", "idc", "ncfm", "folder", "dilm", "graphslim"] | None,
+        optional("dc|mtt|datm|idc|ncfm|folder|dilm|graphslim"),
     ] = None
     """Format of the files (else by their names)."""
     known: Annotated[str | None, optional("NAME")] = None
