@@ -78,7 +78,7 @@ class _Graph:
     labels: Tensor
     """int64 (n,), or float32 rows (n, k) that sum to 1."""
     weights: Tensor | None
-    """Of the pairs i < j, row by row; ``None``: nodes have no edges."""
+    """Weights of the pairs i < j, row by row; ``None``: nodes have no edges."""
     hashes: Mapping[str, str]
 
 

@@ -189,7 +189,7 @@ def adjacency_of(payload: Mapping[str, Tensor]) -> Float[Tensor, "n n"]:
 
 
 _ROUNDING = 0.01
-"""What rounding may add to a weight."""
+"""Maximum that rounding adds to a weight."""
 
 
 def _above(n: int) -> Tensor:
