@@ -65,3 +65,31 @@ def test_the_suite_does_not_see_it(installed: dict[str, str]) -> None:
     assert done.returncode == 0, done.stdout
     assert "[dm" in done.stdout
     assert "fresh" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("entries", "taken"),
+    [
+        ({"networks": "neighbours"}, "networks under the taken name 'neighbours'"),
+        ({"networks": "mlp"}, "networks under the taken name 'mlp'"),
+        ({"learners": "mlp"}, "learners under the taken name 'mlp'"),
+        ({"learners": "both", "networks": "both"}, "{group} under the taken name 'both'"),
+    ],
+)
+def test_networks_and_learners_share_their_names(tmp_path: Path, entries: dict[str, str], taken: str) -> None:
+    """One name stands for students of both: a network called like a learner would never be trained, without a word."""
+    about = tmp_path / "clash-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: clash\nVersion: 1.0\n")
+    lines = [f"[potstill.{group}]\n{name} = clash:Net\n" for group, name in entries.items()]
+    (about / "entry_points.txt").write_text("".join(lines))
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    environment = {n: v for n, v in os.environ.items() if n != "POTSTILL_OUTSIDE"} | {"PYTHONPATH": path}
+    for group in ("networks", "learners"):
+        program = (
+            "from potstill.core.registry import targets; from potstill.errors import PotstillError\n"
+            f"try: print(sorted(targets({group!r})))\n"
+            "except PotstillError as error: print(error)"
+        )
+        said = f"an installed package registers {taken.format(group=group)}; rename its entry point"
+        assert run(program, environment) == said

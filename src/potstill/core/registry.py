@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # names are known without torch
     from potstill.core import Method, Preset
 
 __all__ = [
+    "NETWORK_FAMILIES",
     "Group",
     "check_value",
     "create",
@@ -184,6 +185,19 @@ _PATHS: dict[Group, dict[str, str]] = {
 """Built-in parts, as ``module:attribute`` below ``potstill``."""
 _BUILTIN = {group: {name: f"potstill.{path}" for name, path in paths.items()} for group, paths in _PATHS.items()}
 
+NETWORK_FAMILIES = (
+    "convnet", "mlp", "linear", "lenet", "alexnet", "vgg11", "vgg13", "vgg16", "vgg19", "resnet18", "resnet34",
+    "resnet50", "vit", "towers", "convnet1d", "fcn", "inceptiontime", "dlinear", "unet", "fcn2d", "centernet",
+)  # fmt: skip
+"""First words of the names of built-in networks, which have a grammar: `potstill.nn.registry`."""
+_SAME_NAMESPACE: Mapping[Group, tuple[Group, ...]] = {"networks": ("learners",), "learners": ("networks",)}
+"""Groups that share their names, as one option names students of either."""
+
+
+def _named(group: Group) -> set[str]:
+    """Return every name of a group, with built-in networks by their family."""
+    return {*_BUILTIN[group], *_outside(group), *(NETWORK_FAMILIES if group == "networks" else ())}
+
 
 @functools.cache
 def _outside(group: Group) -> dict[str, str]:
@@ -198,12 +212,14 @@ def targets(group: Group, *, outside: bool = True) -> dict[str, str]:
     """Return ``module:attribute`` by name, with those of installed packages unless ``outside`` is false."""
     if not outside:
         return dict(_BUILTIN[group])
-    found = _outside(group)
-    if taken := sorted(found.keys() & _BUILTIN[group].keys()):
-        raise PotstillError(
-            f"an installed package registers {group} under the taken name {taken[0]!r}; rename its entry point"
-        )
-    return _BUILTIN[group] | found
+    for each in (group, *_SAME_NAMESPACE.get(group, ())):
+        others = (name for other in _SAME_NAMESPACE.get(each, ()) for name in _named(other))
+        taken = {*_BUILTIN[each], *(NETWORK_FAMILIES if each == "networks" else ()), *others}
+        if clash := sorted(taken.intersection(_outside(each))):
+            raise PotstillError(
+                f"an installed package registers {each} under the taken name {clash[0]!r}; rename its entry point"
+            )
+    return _BUILTIN[group] | _outside(group)
 
 
 def names(group: Group, *, outside: bool = True) -> tuple[str, ...]:

@@ -46,9 +46,6 @@ _PACKAGES = ("timm", "torchvision", "transformers")
 _ACTIVATIONS = ("relu", "sigmoid", "leaky", "swish")
 _NORMS = ("instance", "batch", "layer", "group", "nonorm")
 _POOLINGS = ("avg", "max", "nopool")
-_FAMILIES = ("convnet", "mlp", "linear", "lenet", "alexnet", "vgg11", "vgg13", "vgg16", "vgg19",
-             "resnet18", "resnet34", "resnet50", "vit", "towers", "convnet1d", "fcn", "inceptiontime", "dlinear",
-             "unet", "fcn2d", "centernet")  # fmt: skip
 _PER_PIXEL = ("unet", "fcn2d")
 """Families whose networks have an answer for each pixel."""
 _COARSE = ("centernet", *_PER_PIXEL)
@@ -237,7 +234,9 @@ def _check_answers(name: str, input: InputSpec, *, per_pixel: bool, coarse: bool
 
 def _is_known(name: str) -> bool:
     """Return True for names of families, packages and backbones, whatever their parts."""
-    return name.partition("-")[0] in _FAMILIES or name.partition(":")[0] in _PACKAGES or is_backbone(name)
+    return (
+        name.partition("-")[0] in registry.NETWORK_FAMILIES or name.partition(":")[0] in _PACKAGES or is_backbone(name)
+    )
 
 
 def build_on_meta(name: str, input: InputSpec, num_classes: int) -> Network:
@@ -246,7 +245,7 @@ def build_on_meta(name: str, input: InputSpec, num_classes: int) -> Network:
     Raises:
         PotstillError: the name is none of Potstill's.
     """
-    if name.partition("-")[0] not in _FAMILIES:
+    if name.partition("-")[0] not in registry.NETWORK_FAMILIES:
         raise PotstillError(
             f"what is built by its name alone is one of potstill's own networks, but {name!r:.60} is none; "
             "`potstill networks` lists them"
@@ -309,7 +308,7 @@ def _smallest_input_hint(name: str, spec: InputSpec, k: int) -> str:
 def _parse(name: str, spec: InputSpec, k: int) -> tuple[str, Callable[[], Network]]:
     """Return the canonical name and a function that builds the network."""
     family, *parts = name.split("-")
-    if family not in _FAMILIES:
+    if family not in registry.NETWORK_FAMILIES:
         if name.partition(":")[0] in registry.names("learners"):
             raise PotstillError(
                 f"{name} is a learner: it measures sets and makes none, so only `potstill evaluate` takes it; "
