@@ -315,6 +315,8 @@ OPTIONS = {
         "--out",
         "--items",
         "--set",
+        "--log",
+        "--best",
         "--policies",
         "--generations",
         "--sets",

@@ -79,6 +79,7 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
     ),
     "use instructions": (["use", "instructions", "i.jsonl", "--target", "i.jsonl", "--items", "1"], ["i.jsonl"]),
     "use control": (["use", "control", "CartPole-v1", "--set", "s.safetensors"], ["s.safetensors"]),
+    "use control log": (["use", "control", "CartPole-v1", "--log", "log.npz"], ["log.npz"]),
     "use augmentation": (["use", "augmentation", "d.csv", "--augment", "none"], ["d.csv"]),
     "use augmentation file": (["use", "augmentation", "d.csv", "--augment", "a.py:turn"], ["a.py"]),
 }  # fmt: skip
@@ -103,6 +104,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Path("r.yaml").write_text("method: random\n")
         for name in ("s.parquet", "x.safetensors", "res.pt", "k.pem"):
             Path(name).write_bytes(b"anything that nobody can guess")
+        np.savez("log.npz", observations=x, actions=y, rewards=y, terminals=y)
         Path("i.jsonl").write_text(json.dumps({"prompt": "a", "completion": "b"}) + "\n")
         Path("boxes.json").write_text(json.dumps({"images": [], "annotations": [], "categories": []}))
     finally:

@@ -89,6 +89,7 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "continual": continual.continual,
     "large-table": clinical.large_table,
     "control": control.control,
+    "logged": control.logged,
     "federated": federated.federated,
     "coverage": coverage.coverage,
     "csod": selection.csod,

@@ -43,13 +43,23 @@ def describe_control(result: Mapping[str, Any]) -> str:
     """Return how it was measured."""
     s = result["settings"]
     over = f"{s['sets']} sets" if s["sets"] > 1 else f"{s['students']} policies, each from new weights"
+    log = result.get("log")
+    scored = (
+        f"{s['evolution']['episodes']} episodes each; what is stored is chosen on other episodes than these"
+        if log is None
+        else f"{s['evolution']['episodes']} policies each, scored on logged steps; no choice sees the simulator"
+    )
+    bytes_of = (
+        "Weights of policies count a byte each."
+        if log is None
+        else f"Policies clone {log['most_cloned']:,} steps at most, drawn evenly; logged steps count 4 bytes a number."
+    )
     return (
         f"Returns in {result['environment']}, up to {result['most_steps']:,} steps an episode; 95% intervals over "
         f"{over}; {s['students']} policies of a kind and {s['episodes']} episodes each for a set. Imitation: "
         f"{s['cloning']['updates']} updates of all pairs (Adam, {s['cloning']['lr']:g}). Evolution: "
         f"{s['evolution']['generations']} generations of {s['evolution']['population']} candidates, "
-        f"{s['evolution']['episodes']} episodes each; what is stored is chosen on other episodes than these. Set minus "
-        f"it: in returns of {s['policies'][0]}. Weights of policies count a byte each."
+        f"{scored}. Set minus it: in returns of {s['policies'][0]}. {bytes_of}"
     )
 
 

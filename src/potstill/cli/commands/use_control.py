@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 from tyro.conf import Positional, arg
 
 from potstill._util.progress import ProgressReporter
-from potstill.cli.command import Answer, Command, Parsed, optional
+from potstill.cli.command import Answer, Command, Misuse, Parsed, optional
 from potstill.cli.option_types import Names
 from potstill.cli.text import Block, Table
 
@@ -31,6 +31,10 @@ class UseControl(Command):
     """Pairs of the set."""
     set: Annotated[Path | None, optional("SET.safetensors")] = None
     """Measure this set in place of one that is sought."""
+    log: Annotated[Path | None, optional("FILE")] = None
+    """Logged episodes (.npz, .parquet, .hdf5): pairs are sought by these alone, without the simulator."""
+    best: Annotated[float, arg(metavar="X")] = 0.1
+    """Fraction of the logged episodes, those with the highest returns, that pairs are sought by."""
     policies: Names = ("mlp:32", "mlp:128", "mlp:64-64", "linear")
     """Networks that imitate every set: linear, mlp:32, mlp:64-64. Pairs are sought for the first."""
     generations: Annotated[int, arg(metavar="N")] = 100
@@ -51,21 +55,31 @@ class UseControl(Command):
     """The first seed."""
 
     main_options: ClassVar[tuple[str, ...]] = (
-        "environment", "out", "items", "set", "policies", "generations", "sets", "students", "episodes",
+        "environment", "out", "items", "set", "log", "policies", "generations", "sets", "students", "episodes",
     )  # fmt: skip
-    option_groups: ClassVar[Mapping[str, tuple[str, ...]]] = {"Search": ("population", "sigma", "updates", "seed")}
+    option_groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "Search": ("best", "population", "sigma", "updates", "seed")
+    }
     outputs: ClassVar[Mapping[str, tuple[str, ...]]] = {"out": ()}
 
+    def check(self) -> None:
+        if self.log is not None and self.set is not None:
+            raise Misuse("one of --set and --log can be given; a log has its own rows")
+
     def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
-        from potstill.uses.control import Cloning, Evolution, control
+        from potstill.uses.control import Cloning, Evolution, control, distil_log
 
         names = [f.name for f in fields(Evolution) if hasattr(self, f.name) and f.name != "episodes"]
-        result = control(
-            self.environment, out=self.out, items=self.items, distilled=self.set, policies=self.policies,
-            sets=self.sets, students=self.students, episodes=self.episodes, seed=self.seed,
-            evolution=replace(Evolution(), **{name: getattr(self, name) for name in names}),
-            cloning=Cloning(updates=self.updates), progress=progress.report_count,
-        )  # fmt: skip
+        common: dict[str, Any] = {
+            "out": self.out, "items": self.items, "policies": self.policies, "sets": self.sets,
+            "students": self.students, "episodes": self.episodes, "seed": self.seed,
+            "evolution": replace(Evolution(), **{name: getattr(self, name) for name in names}),
+            "cloning": Cloning(updates=self.updates), "progress": progress.report_count,
+        }  # fmt: skip
+        if self.log is not None:
+            result = distil_log(self.environment, self.log, best=self.best, **common)
+        else:
+            result = control(self.environment, distilled=self.set, **common)
         text = [*control_blocks(result), f"Page: {self.out / 'control.html'}"]
         return Answer({**result, "command": parsed.line}, text)
 

@@ -36,7 +36,10 @@ from potstill.uses.control.search import (
 )
 from potstill.uses.control.summary import LABELS, conclude
 
-__all__ = ["POLICIES", "control"]
+__all__ = [
+    "MORE_PAIRS", "MOST_ITEMS", "MOST_SETS", "POLICIES", "check_counts", "check_evolution", "control",
+    "measure_returns",
+]  # fmt: skip
 
 VERSION = 1
 """Version of the files. It is raised when what is measured changes."""
@@ -96,14 +99,14 @@ def control(
         PotstillError: Gymnasium is not installed or has no such simulator, a count is out of range, a set does not fit
             the simulator, or ``out`` holds other measurements.
     """
-    _check_counts(
+    check_counts(
         items=(items, MOST_ITEMS), sets=(sets, MOST_SETS), students=(students, 1000), episodes=(episodes, 1000)
     )
     names = tuple(dict.fromkeys(parse_policy(name).name for name in policies))
     if not names:
         raise PotstillError("policies must name at least one network, such as mlp:32; add one")
     settings = evolution or Evolution()
-    _check_evolution(settings)
+    check_evolution(settings)
     env = open_environment(environment) if isinstance(environment, str) else environment
     small = None if distilled is None else (distilled if isinstance(distilled, Distilled) else load(distilled))
     folder, page = Path(out), Path(out) / "control.html"
@@ -143,17 +146,27 @@ def control(
     return result
 
 
-def _check_counts(**counts: tuple[int, int]) -> None:
+def check_counts(**counts: tuple[int, int]) -> None:
+    """Check whole numbers, each with the most that it may be.
+
+    Raises:
+        PotstillError: one is out of its range.
+    """
     for name, (value, most) in counts.items():
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
             raise PotstillError(f"{name} must be a whole number from 1 to {most:,}, not {value}; change it")
 
 
-def _check_evolution(settings: Evolution) -> None:
+def check_evolution(settings: Evolution) -> None:
+    """Check the settings of a search.
+
+    Raises:
+        PotstillError: one is out of its range.
+    """
     if settings.population < 2 or settings.population % 2:
         raise PotstillError(f"population must be an even number of at least 2, not {settings.population}; change it")
     counts = {n: getattr(settings, n) for n in ("generations", "episodes", "check_every", "check_episodes")}
-    _check_counts(**{name: (value, 1_000_000) for name, value in counts.items()})
+    check_counts(**{name: (value, 1_000_000) for name, value in counts.items()})
     if not (settings.sigma > 0 and settings.lr > 0):
         raise PotstillError(f"sigma and lr must be above 0, not {settings.sigma} and {settings.lr}; change them")
 
@@ -165,6 +178,31 @@ def _digest(small: Distilled) -> str:
         assert isinstance(tensor, Tensor)
         digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def measure_returns(
+    pairs: Pairs, trainer: Trainer, policies: Sequence[str], students: int, episodes: int, seed: int
+) -> dict[str, list[float]]:  # fmt: skip
+    """Return the mean return of each student by the name of its policy.
+
+    Args:
+        pairs: to imitate.
+        trainer: has the simulator and the statistics of its states.
+        policies: names of networks.
+        students: of each network, all from new weights.
+        episodes: of each student.
+        seed: of weights and episodes.
+    """
+    returns = {}
+    for name in policies:
+        own = replace(trainer, shape=parse_policy(name))
+        rng = generator(seed, f"control test {name}")
+        weights = own.draw(students, rng)
+        states, actions = (part.expand(students, *part.shape).contiguous() for part in (pairs.states, pairs.actions))
+        weights = own.cloned(states, actions, weights)
+        found = trainer.environment.rollouts(own.act(weights), students, episode_seeds(episodes, rng))
+        returns[name] = [round(v, 4) for v in found.returns.mean(1).tolist()]
+    return returns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,28 +278,14 @@ class _Runner:
         write_json(path, {"settings": key, "row": found.row.tolist(), "score": found.score, "steps": found.steps})
         return search, found
 
-    def _returns(self, pairs: Pairs, trainer: Trainer) -> dict[str, list[float]]:
-        """Return the mean return of each student by the name of its policy."""
-        returns = {}
-        for name in self.policies:
-            own = replace(trainer, shape=parse_policy(name))
-            rng = generator(self.seed, f"control test {name}")
-            weights = own.draw(self.students, rng)
-            states, actions = (
-                part.expand(self.students, *part.shape).contiguous() for part in (pairs.states, pairs.actions)
-            )
-            weights = own.cloned(states, actions, weights)
-            found = self.env.rollouts(own.act(weights), self.students, episode_seeds(self.episodes, rng))
-            returns[name] = [round(v, 4) for v in found.returns.mean(1).tolist()]
-        return returns
-
     def _measured(self, small: Distilled, **more: Any) -> dict[str, Any]:
         """Return the row of a set, as a reader of its file gets it."""
         pairs, trainer = read_pairs(small, self.env), replace(
             self.trainer, mean=small.normalization.mean, std=small.normalization.std
         )  # fmt: skip
         size = int(small.metadata["bytes"]["total"])
-        return {"returns": self._returns(pairs, trainer), "items": len(small), "bytes": size, **more}
+        found = measure_returns(pairs, trainer, self.policies, self.students, self.episodes, self.seed)
+        return {"returns": found, "items": len(small), "bytes": size, **more}
 
     def _built(self, pairs: Pairs, how: str, search: Found | None = None) -> Distilled:
         config = {"pairs": how, "policy": self.policies[0], **asdict(self.cloning), **asdict(self.evolution)}
