@@ -3,7 +3,8 @@
     python benchmarks/trust/provenance.py [--sets digits/random,…] [--keys 20]
 
 Each set is marked by several keys. Distortions follow WAVES (arXiv:2401.08573) as far as they make sense on small
-pictures; a marked set counts as recognised at a false-positive rate of 0.1 %. Results of each set lie under
+pictures, with regeneration by autoencoders of ours, trained on the real data; a marked set counts as recognised at a
+false-positive rate of 0.1 %. Results of each set lie under
 ``--folder``, from which an interrupted run goes on; the summary goes to ``results/trust/provenance.json``. Nothing is
 chosen on the test part.
 """
@@ -29,21 +30,26 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from machine import machine
 
 import potstill
-from potstill.audit.provenance import mark
+from potstill.audit.provenance import audit_provenance, mark
 from potstill.audit.provenance.carrier import Features, null_scores, read_features, read_secret, score
-from potstill.audit.provenance.model import score_model
+from potstill.audit.provenance.model import QUERIES, query_of, score_model, score_outputs
 from potstill.audit.provenance.run import threshold
 from potstill.core import Splits
 from potstill.diagnostics import make_bench
 from potstill.diagnostics.bench import Bench, TrainingData, network_outputs
 from potstill.evaluation.statistics import paired_difference
 from potstill.evaluation.student import fit, train
+from potstill.pretraining.generator import FitAutoencoder, decode_latents, encode_images
 from potstill.rng import generator
 
 SETS = ("digits/random", "digits/dm", "mnist-5k/random", "fashion-mnist/random", "mnist-5k/dm", "fashion-mnist/dm")
 STUDENTS = ("linear", "mlp-w128", "convnet-d2-w32")
 MAKER = "convnet-d2-w32"
 NULL = 1000
+GENERATORS = {"VAE, 64 latents": 64, "VAE, 16 latents": 16}
+"""Autoencoders that pictures are made again by, and the numbers of their latents."""
+WIDTH, EPOCHS, KL = 32, 10, 0.1
+_PASSED = ("false_positives", "false_positives by outputs")
 Distortion = Callable[[Tensor, torch.Generator], Tensor]
 
 
@@ -176,6 +182,23 @@ DISTORTIONS: dict[str, Distortion] = {
 }  # fmt: skip
 
 
+def regenerations(splits: Splits, epochs: int) -> dict[str, Distortion]:
+    """Return distortions that encode pictures and decode a draw of their latents, once and twice."""
+    found: dict[str, Distortion] = {}
+    for name, dim in GENERATORS.items():
+        job = FitAutoencoder(train=splits.train, dim=dim, width=WIDTH, epochs=epochs, kl=KL)
+        weights, shape = job.compute(), splits.train.input.shape
+
+        def once(x: Tensor, rng: torch.Generator, weights: Any = weights, shape: Any = shape) -> Tensor:
+            mean, log_variance = encode_images(x.clamp(0, 1), weights)
+            noise = torch.randn(mean.shape, generator=rng)
+            return decode_latents(mean + (log_variance / 2).exp() * noise, weights, 0, shape)
+
+        found[f"made again by a {name}"] = once
+        found[f"twice by a {name}"] = chain(once, once)
+    return found
+
+
 def kept_items(features: Features, rng: torch.Generator) -> dict[str, Tensor]:
     """Return positions of the items that are left."""
     n, order = len(features.values), torch.randperm(len(features.values), generator=rng)
@@ -213,11 +236,18 @@ def key(n: int) -> bytes:
     return f"a key of the benchmark, {n}".encode()
 
 
-def distorted(small: potstill.Distilled, marked: list[potstill.Distilled]) -> dict[str, Any]:
-    """Return by distortion the share of keys that are recognised, and of unmarked keys."""
+def distorted(
+    marked: list[potstill.Distilled], again: dict[str, Distortion], bench: Bench, students: int, old: bool
+) -> dict[str, Any]:
+    """Return by distortion the share of keys that are recognised, and of unmarked keys.
+
+    Of pictures that are made again also the accuracy of students, before and after; with ``old`` of these alone.
+    """
     found: dict[str, Any] = {}
     features = [read_features(one) for one in marked]
-    for number, (name, distort) in enumerate(DISTORTIONS.items()):
+    numbers = {name: number for number, name in enumerate((*DISTORTIONS, *again))}
+    for name, distort in (again if old else {**DISTORTIONS, **again}).items():
+        number = numbers[name]
         rows, false = [], None
         for n, one in enumerate(marked):
             x = distort(one.inputs, generator(n, "distortion", number))
@@ -226,6 +256,12 @@ def distorted(small: potstill.Distilled, marked: list[potstill.Distilled]) -> di
             false = false_positives(moved) if n == 0 else false
         found[name] = {"hits": sum(hit for hit, _ in rows), "n": len(rows), "scores": [z for _, z in rows],
                        "false_positives": false}  # fmt: skip
+        if name in again:
+            found[name]["accuracy"] = [
+                [accuracy(bench, train(bench.job(TrainingData(x=one.normalization.apply(x), y=one.labels), n)))
+                 for x in (one.inputs, distort(one.inputs, generator(n, "distortion", number)))]
+                for n, one in enumerate(marked[:students])
+            ]  # fmt: skip
     for n in range(len(marked)):
         for name, at in kept_items(features[n], generator(n, "kept")).items():
             hit, z = recognised(features[n].subset(at), read_secret(key(n)))
@@ -279,11 +315,16 @@ def students(small: potstill.Distilled, marked: list[potstill.Distilled], splits
             null: list[float] = []
             for name, model in (("plain", plain), ("marked", learned)):
                 row[f"score of {name}"], null = score_model(model, small, features, secret, NULL, n)
+                row[f"outputs of {name}"], by_outputs = score_outputs(
+                    query_of(model, small), small, features, secret, NULL, n
+                )
             row["false_positives"] = sum(z >= limit for z in null) / NULL
+            row["false_positives by outputs"] = sum(z >= limit for z in by_outputs) / NULL
             real = bench.draw_real(n, [10 * c for c in bench.counts])
             fit(learned, replace(bench.job(real, n), steps=args.tuning))
             row["tuned"] = accuracy(bench, learned)
             row["score of tuned"] = score_model(learned, small, features, secret, 1, n)[0]
+            row["outputs of tuned"] = score_outputs(query_of(learned, small), small, features, secret, 1, n)[0]
             rows.append(row)
         found[network] = rows
     return found
@@ -298,13 +339,18 @@ def cell(path: Path, name: str, args: argparse.Namespace) -> dict[str, Any]:
     small = made(name, splits, args.steps)
     found = [mark(small, key(n)) for n in range(args.keys)]
     marked = [one.distilled for one in found]
+    bench = make_bench(small, splits, network="mlp-w128", eval_split="test", students=args.students, seed=0)
+    curves = [
+        audit_provenance(one, key(n), progress=None).values["curve"] for n, one in enumerate(marked[: args.curves])
+    ]
     result = {
         "set": name, "bytes": [one.bytes for one in found], "relative": [one.relative for one in found],
         "change": [one.change for one in found], "scores": [one.score for one in found],
         "carriers": [one.carrier for one in found],
         "unmarked": false_positives(read_features(small)),
-        "distortions": distorted(small, marked),
-        "redistilled": redistilled(marked[: args.redistilled], splits, args.again),
+        "curves": [{name: of and of[name] for name in ("proves", "exponent")} for of in curves],
+        "distortions": distorted(marked, regenerations(splits, args.epochs), bench, args.students, args.old),
+        "redistilled": {} if args.old else redistilled(marked[: args.redistilled], splits, args.again),
         "students": students(small, marked, splits, args),
     }  # fmt: skip
     result["seconds"] = round(time.monotonic() - started, 1)
@@ -318,25 +364,49 @@ def main() -> None:
     parser.add_argument("--keys", type=int, default=20)
     parser.add_argument("--students", type=int, default=3, help="of each network, each with a key of its own")
     parser.add_argument("--redistilled", type=int, default=2, help="keys whose sets are distilled again")
+    parser.add_argument("--curves", type=int, default=5, help="keys whose sets are cut to few items")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of the autoencoders")
     parser.add_argument("--steps", type=int, default=100, help="of dm")
     parser.add_argument("--again", type=int, default=50, help="steps of dm after the mark")
     parser.add_argument("--tuning", type=int, default=180, help="updates on ten times as many real samples")
+    parser.add_argument(
+        "--old", action="store_true", help="take the rows of other distortions, and of distilling again, as stored"
+    )
     parser.add_argument("--folder", type=Path, default=Path("runs/provenance"))
     parser.add_argument("--out", type=Path, default=Path("results/trust/provenance.json"))
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.folder.mkdir(parents=True, exist_ok=True)
-    settings = {k: getattr(args, k) for k in ("keys", "students", "redistilled", "steps", "again", "tuning")} | {
-        "ipc": 10, "codec": "uint8", "networks": STUDENTS, "maker": MAKER, "unmarked_keys": NULL,
+    numbers = ("keys", "students", "redistilled", "curves", "epochs", "steps", "again", "tuning")
+    settings = {k: getattr(args, k) for k in numbers} | {
+        "ipc": 10, "codec": "uint8", "networks": STUDENTS, "maker": MAKER, "unmarked_keys": NULL, "queries": QUERIES,
+        "generators": GENERATORS, "width": WIDTH, "kl": KL,
     }  # fmt: skip
     args.out.parent.mkdir(parents=True, exist_ok=True)
+    stored = json.loads(args.out.read_text()) if args.old else None
     cells = []
     for name in args.sets.split(","):
         cells.append(cell(args.folder / f"{name.replace('/', '-')}.json", name, args))
         print(name, "done in", cells[-1]["seconds"], "s", flush=True)
-        held = {"settings": settings, "machine": machine(), **summarize(cells)}
-        args.out.write_text(json.dumps(held, indent=1) + "\n")
-    show(summarize(cells))
+    found = summarize(cells)
+    if stored is not None:
+        found["survived"] = [*kept_rows(stored, found), *found["survived"]]
+    held = {"settings": settings, "machine": machine(), **found}
+    args.out.write_text(json.dumps(held, indent=1) + "\n")
+    show(found)
+
+
+def kept_rows(stored: dict[str, Any], found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the stored rows that were not measured again.
+
+    Raises:
+        SystemExit: the marks are others.
+    """
+    scores = [[one["score"] for one in of["sets"]] for of in (stored, found)]
+    if not np.allclose(*scores, atol=1e-6):
+        raise SystemExit(f"the stored sets have other marks: {scores}")
+    names = {row["name"] for row in found["survived"]}
+    return [row for row in stored["survived"] if row["name"] not in names]
 
 
 def summarize(cells: list[dict[str, Any]]) -> dict[str, Any]:
@@ -353,8 +423,9 @@ def summarize(cells: list[dict[str, Any]]) -> dict[str, Any]:
             "marked_bytes": mean([after for _, after in of["bytes"]]), "unmarked": of["unmarked"],
             "accuracy": {"marked": mean([a for a, _ in pairs]), "plain": mean([b for _, b in pairs])},
             "utility": paired_difference([a for a, _ in pairs], [b for _, b in pairs]),
+            "proves": [one["proves"] for one in of["curves"]], "exponent": [one["exponent"] for one in of["curves"]],
         })  # fmt: skip
-    for kind in ("distortions", "redistilled"):
+    for kind in ("redistilled", "distortions"):
         for name in cells[0][kind]:
             rows = [of[kind][name] for of in cells]
             survived.append({
@@ -363,6 +434,9 @@ def summarize(cells: list[dict[str, Any]]) -> dict[str, Any]:
                 "n": sum(row["n"] for row in rows), "score": mean([z for row in rows for z in row["scores"]]),
                 "false_positives": None if rows[0].get("false_positives") is None
                 else mean([row["false_positives"] for row in rows]),
+                **({"accuracy": paired_difference(*(
+                    [mean([pair[at] for pair in row["accuracy"]]) for row in rows] for at in (1, 0)
+                ))} if "accuracy" in rows[0] else {}),
             })  # fmt: skip
     for network in STUDENTS:
         rows = [
@@ -373,9 +447,12 @@ def summarize(cells: list[dict[str, Any]]) -> dict[str, Any]:
         ]
         models[network] = {
             name: {"recognised": sum(row[f"score of {name}"] >= limit for row in rows), "n": len(rows),
-                   "score": mean([row[f"score of {name}"] for row in rows])}
+                   "score": mean([row[f"score of {name}"] for row in rows]),
+                   "by outputs": sum(row[f"outputs of {name}"] >= limit for row in rows),
+                   "score by outputs": mean([row[f"outputs of {name}"] for row in rows])}
             for name in ("marked", "tuned", "plain")
-        } | {"false_positives": mean([row["false_positives"] for row in rows])}  # fmt: skip
+        }  # fmt: skip
+        models[network] |= {key: mean([row[key] for row in rows]) for key in _PASSED}
     a, b = ([one["accuracy"][name] for one in sets] for name in ("marked", "plain"))
     return {"sets": sets, "survived": survived, "models": models, "utility": paired_difference(a, b)}
 

@@ -16,7 +16,7 @@ import potstill
 from potstill.api.sign import new_key
 from potstill.audit.provenance import audit_provenance, mark, read_secret
 from potstill.audit.provenance.carrier import Features, null_scores, read_features, score, signs
-from potstill.audit.provenance.model import load_model, score_model
+from potstill.audit.provenance.model import load_model, query_of, score_model, score_outputs
 from potstill.audit.provenance.run import threshold
 from potstill.cli.main import main
 from potstill.dataset_file import Distilled
@@ -232,6 +232,74 @@ def test_a_model_that_learned_the_pattern_is_recognised(pictures: Distilled) -> 
         score_model(wrong, pictures, features, secret, 10, 0)
 
 
+@pytest.mark.parametrize("kind", ["probabilities", "logits"])
+def test_a_model_is_recognised_by_its_outputs_alone(kind: str, pictures: Distilled) -> None:
+    features, secret = read_features(pictures), read_secret(KEY)
+    asked = []
+    for amount, least, most in ((0.3, 8, 30), (0.0, -4, 4), (-0.3, -30, -8)):
+        model = _Learned(pictures, amount)
+
+        def ask(x: Tensor, model: nn.Module = model) -> Tensor:
+            asked.append((len(x), float(x.min()), float(x.max())))
+            with torch.no_grad():
+                logits = model(pictures.normalization.apply(x))
+            return logits.softmax(1) if kind == "probabilities" else logits
+
+        z, null = score_outputs(ask, pictures, features, secret, 50, 0, queries=4600)
+        assert least < z < most
+        assert abs(sum(null) / len(null)) < 4 / math.sqrt(50)
+        # inside of the range of pixels, a linear map has the same slope as its gradient, but where pixels are clamped
+        assert z == pytest.approx(score_model(model, pictures, features, secret, 1, 0)[0], abs=2.5)
+    assert min(low for _, low, _ in asked) >= 0
+    assert max(high for *_, high in asked) <= 1
+    assert sum(n for n, *_ in asked) <= 3 * 4600
+
+
+def test_few_queries_ask_for_some_of_the_coefficients(pictures: Distilled) -> None:
+    features, secret = read_features(pictures), read_secret(KEY)
+    asked: list[int] = []
+
+    def ask(x: Tensor) -> Tensor:
+        asked.append(len(x))
+        return query_of(_Learned(pictures, 0.3), pictures)(x)
+
+    z, _ = score_outputs(ask, pictures, features, secret, 1, 0, queries=100)
+    assert sum(asked) == 100
+    assert 2 < z < 15  # of 50 of 230 coefficients
+    with pytest.raises(PotstillError, match="at least 20 queries are required, but `queries=19`"):
+        score_outputs(ask, pictures, features, secret, 1, 0, queries=19)
+    for bad in (lambda x: torch.zeros(len(x), 3), lambda x: torch.full((len(x), 10), math.nan)):
+        with pytest.raises(PotstillError, match="a model with 10 finite outputs for each picture is required"):
+            score_outputs(bad, pictures, features, secret, 1, 0)
+
+
+def test_a_service_is_a_function_of_a_file(
+    pictures: Distilled, marked: Distilled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    audit = audit_provenance(marked, KEY, model=query_of(_Learned(pictures, 0.3), pictures), progress=None)
+    found = audit.values["models"]["the model"][0]
+    assert found["by"] == "outputs"
+    assert found["trained_on_it"]
+    assert "The model was trained on it" in audit.sentence
+    assert [row[1] for row in audit.tables[-1].rows] == ["outputs"]
+    (tmp_path / "key").write_bytes(KEY)
+    marked.save("marked.safetensors")
+    (tmp_path / "service.py").write_text(
+        "import torch\n\n\ndef ask(x):\n    return torch.full((len(x), 10), 0.1) + 0.0 * x.flatten(1)[:, :10]\n\n\n"
+        "class Asker:\n    pass\n"
+    )
+    words = ["audit", "provenance", "marked.safetensors", "--key", "key", "--queries", "500", "--model"]
+    assert main([*words, "service.py:ask", "--json"]) == 0
+    held = json.loads(capsys.readouterr().out)["values"]["models"]["the model"][0]
+    assert (held["score"], held["trained_on_it"]) == (0.0, False)
+    assert main([*words, "service.py:Asker"]) == 1
+    assert "service.py:Asker: a function from pictures to outputs is required" in capsys.readouterr().err
+    assert main([*words, "none.py:ask"]) == 1
+    assert "none.py: no such file" in capsys.readouterr().err
+
+
 def test_weights_of_another_network_are_one_line(pictures: Distilled, rows: Distilled, tmp_path: Path) -> None:
     expected = factory("mlp-w8", pictures.input, 10, "cpu", normalization=pictures.normalization)(3).state_dict()
     save_file(dict(expected), tmp_path / "w.safetensors")
@@ -260,7 +328,11 @@ def test_the_audit_says_who_marked_it_and_how_many_items_prove_it(pictures: Dist
     assert curve[0]["recognised"] < 0.5 < curve[-1]["recognised"] == 1
     assert all(row["auroc"] == pytest.approx(1 - row["miss"]) for row in curve)
     assert values["curve"]["proves"] in (10, 20, 50)
-    assert values["models"]["the model"][0]["trained_on_it"]
+    (tested,) = values["models"]["the model"]
+    assert tested["by"] == "gradients"
+    assert tested["trained_on_it"]
+    assert tested["outputs"]["trained_on_it"]
+    assert [row[1] for row in audit.tables[-1].rows] == ["gradients", "outputs"]
     assert "The owner of this key marked the set" in audit.sentence
     other = audit_provenance(marked, b"another key of the tests", progress=None)
     assert not other.values["marked"]

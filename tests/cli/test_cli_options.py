@@ -303,6 +303,7 @@ OPTIONS = {
         "--keys",
         "--students",
         "--steps",
+        "--queries",
         "--out",
         "--seed",
         "--device",

@@ -3,15 +3,24 @@
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from scipy.special import ndtr, ndtri  # type: ignore[import-untyped]
 from torch import nn
 
 from potstill.audit.provenance.carrier import Carrier, Features, null_scores, read_features, read_secret, score
-from potstill.audit.provenance.model import ModelScore, load_model, score_model
+from potstill.audit.provenance.model import (
+    QUERIES,
+    ModelScore,
+    Query,
+    open_model,
+    query_of,
+    score_model,
+    score_outputs,
+)
 from potstill.audit.result import Audit, AuditTable
 from potstill.dataset_file import Distilled, load
 from potstill.diagnostics import make_bench
@@ -53,11 +62,12 @@ def audit_provenance(
     key: str | Path | bytes,
     *,
     data: Any = None,
-    model: str | Path | nn.Module | None = None,
+    model: str | Path | nn.Module | Query | None = None,
     network: str | CustomNetwork | None = None,
     keys: int = KEYS,
     students: int = STUDENTS,
     steps: int = STEPS,
+    queries: int = QUERIES,
     seed: int = 0,
     device: str = "auto",
     progress: CountCallback = "auto",
@@ -73,11 +83,14 @@ def audit_provenance(
         data: the real data, as `potstill.load_data` takes them, or splits: students of the set and of as many random
             real samples are tested too. Default: no students.
         model: a model to test, in evaluation mode: a module that takes the set's inputs in model space, or a
-            safetensors file with the weights of ``network``.
+            safetensors file with the weights of ``network``. Of any other function, such as one that asks a service,
+            the outputs alone are used: it takes pictures (n, c, h, w) in data units, clamped to their range, and
+            returns logits or probabilities (n, classes). ``FILE.py:NAME`` takes either from a file.
         network: network of the students and of a model's file. Default: the one that the set was made with.
         keys: unmarked keys, at least 1,000 for a rate of 0.1 %.
         students: students of each training set.
         steps: updates of a student.
+        queries: pictures that a model is asked about in the test by its outputs alone.
         seed: seed of every draw.
         device: ``auto``, ``cpu`` or ``cuda``, of the students.
         progress: callback ``progress(name, done, total)``; ``auto``: show it on stderr; ``None``: silent.
@@ -113,10 +126,10 @@ def audit_provenance(
         report = count_callback(progress, watcher)
         values = _set_values(features, secret, keys, seed)
         values["curve"] = _curve(features, secret, values["carrier"], seed) if values["marked"] else None
-        models: dict[str, list[ModelScore]] = {}
+        models: dict[str, list[_Tested]] = {}
+        test = _Test(small=small, features=features, secret=secret, keys=keys, queries=queries, seed=seed)
         if model is not None:
-            found = model if isinstance(model, nn.Module) else load_model(Path(model), _name(network, small), small)
-            models["the model"] = [score_model(found, small, features, secret, keys, seed)]
+            models["the model"] = [test(open_model(model, lambda: _name(network, small), small))]
         if data is not None:
             bench_set, splits = load_set_and_splits(small, data, device)
             bench = make_bench(
@@ -125,11 +138,13 @@ def audit_provenance(
             conditions = (bench.distilled_condition(), bench.random_condition())
             for n, condition in enumerate(conditions):
                 label = ("students of the set", "students of as many random")[n]
-                models[label] = _students(bench, condition, features, secret, keys, report)
+                models[label] = _students(bench, condition, test, report)
     values["models"] = {name: [_model_values(one) for one in scores] for name, scores in models.items()}
     return Audit(
         part="provenance", sentence=_sentence(values), tables=_tables(values), notes=_notes(values, features),
-        settings={"keys": keys, "students": students, "steps": steps, "seed": seed, "rate": _RATE},
+        settings={
+            "keys": keys, "students": students, "steps": steps, "queries": queries, "seed": seed, "rate": _RATE,
+        },
         values=values, seconds=time.monotonic() - started,
     )  # fmt: skip
 
@@ -189,19 +204,50 @@ def _curve(features: Features, secret: bytes, carrier: Carrier, seed: int) -> di
     }  # fmt: skip
 
 
-def _students(
-    bench: Bench, condition: Condition, features: Features, secret: bytes, keys: int, report: Any
-) -> list[ModelScore]:
+class _Tested(NamedTuple):
+    """Scores of one model, ``None`` of a test that needs more than the model gives."""
+
+    gradients: ModelScore | None
+    outputs: ModelScore
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Test:
+    """Both tests of a model."""
+
+    small: Distilled
+    features: Features
+    secret: bytes
+    keys: int
+    queries: int
+    seed: int
+
+    def __call__(self, model: nn.Module | Query) -> _Tested:
+        of = (self.small, self.features, self.secret, self.keys, self.seed)
+        if isinstance(model, nn.Module):
+            asked = score_outputs(query_of(model, self.small), *of, queries=self.queries)
+            return _Tested(score_model(model, *of), asked)
+        return _Tested(None, score_outputs(model, *of, queries=self.queries))
+
+
+def _students(bench: Bench, condition: Condition, test: _Test, report: Any) -> list[_Tested]:
     scores = []
     for n in range(bench.students):
         network = train(bench.job(condition.data_for(n), n)).cpu()
         report(f"students of {condition.name}", n + 1, bench.students)
         if all(bool(torch.isfinite(p).all()) for p in network.parameters()):
-            scores.append(score_model(network, bench.distilled, features, secret, keys, bench.seed))
+            scores.append(test(network))
     return scores
 
 
-def _model_values(scores: ModelScore) -> dict[str, Any]:
+def _model_values(tested: _Tested) -> dict[str, Any]:
+    """Return the better informed test's values, and those by the outputs alone."""
+    outputs = _score_values(tested.outputs)
+    of = outputs if tested.gradients is None else _score_values(tested.gradients)
+    return of | {"by": "outputs" if tested.gradients is None else "gradients", "outputs": outputs}
+
+
+def _score_values(scores: ModelScore) -> dict[str, Any]:
     z, null = scores
     limit = threshold(1)
     return {
@@ -227,9 +273,11 @@ def _sentence(values: dict[str, Any]) -> str:
         caught = sum(one["trained_on_it"] for one in scores)
         if name == "the model" and scores:
             answer = "was trained on it" if caught else "is not shown to be trained on it"
-            said += f" The model {answer}: score {scores[0]['score']:.1f}, p = {scores[0]['p']:.2g}."
+            said += f" The model {answer}: score {scores[0]['score']:.1f} by its {scores[0]['by']}, p ≤ "
+            said += f"{scores[0]['bound']:.1g}."
         else:
-            said += f" Of {name}, {caught} of {len(scores)} are recognised."
+            asked = sum(one["outputs"]["trained_on_it"] for one in scores)
+            said += f" Of {name}, {caught} of {len(scores)} are recognised, by their outputs alone {asked}."
     return said
 
 
@@ -248,15 +296,16 @@ def _tables(values: dict[str, Any]) -> list[AuditTable]:
             )
         )  # fmt: skip
     rows = [
-        [f"{name} ({n + 1})" if len(scores) > 1 else name, f"{one['score']:.1f}", f"{one['p']:.2g}",
-         f"{one['bound']:.1g}", "yes" if one["trained_on_it"] else "not shown"]
+        [f"{name} ({n + 1})" if len(scores) > 1 else name, by, f"{of['score']:.1f}", f"{of['p']:.2g}",
+         f"{of['bound']:.1g}", "yes" if of["trained_on_it"] else "not shown"]
         for name, scores in values["models"].items() for n, one in enumerate(scores)
+        for by, of in (("gradients", one), ("outputs", one["outputs"])) if by == "outputs" or one["by"] == by
     ]  # fmt: skip
     if rows:
         tables.append(
             AuditTable(
                 caption="Models: does the output of a class rise along its pattern?",
-                head=["model", "score", "p by rank", "p by bound", "trained on it"], rows=rows,
+                head=["model", "by its", "score", "p by rank", "p by bound", "trained on it"], rows=rows,
             )
         )  # fmt: skip
     return tables

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from tyro.conf import arg
 
+from potstill._util.import_from_file import is_file_reference
 from potstill._util.progress import ProgressReporter
 from potstill.cli.audits import AuditCommand
 from potstill.cli.checks import check_exists
@@ -32,8 +33,9 @@ class AuditProvenance(AuditCommand, DataCommand):
     """File with the secret that the mark was made with."""
     data: Annotated[str | None, optional("DATA")] = None
     """Real data, to train students as well."""
-    model: Annotated[Path | None, optional("WEIGHTS.safetensors")] = None
-    """Weights of --network, a model that may have been trained on this set."""
+    model: Annotated[str | None, optional("WEIGHTS.safetensors|FILE.py:NAME")] = None
+    """A model that may have been trained on this set: weights of --network, or your function that asks a service and
+    returns its outputs."""
     network: Annotated[str | None, optional("NAME")] = None
     """Network of the model and of the students (else the one that the set was made with)."""
     keys: Annotated[int, arg(metavar="N")] = 1000
@@ -42,21 +44,24 @@ class AuditProvenance(AuditCommand, DataCommand):
     """Students of each training set."""
     steps: Annotated[int, arg(metavar="N")] = 180
     """Updates of a student."""
+    queries: Annotated[int, arg(metavar="N")] = 10_000
+    """Pictures that a model is asked about, in the test by its outputs alone."""
 
     main_options: ClassVar[tuple[str, ...]] = (
         "key", "out", "model", "network", "data", "students", "seed", "device",
     )  # fmt: skip
-    option_groups: ClassVar[Mapping[str, tuple[str, ...]]] = {"Details": ("keys", "steps")}
+    option_groups: ClassVar[Mapping[str, tuple[str, ...]]] = {"Details": ("keys", "steps", "queries")}
     examples: ClassVar[tuple[str, ...]] = (
         "potstill audit provenance marked.safetensors --key owner.pem --out marked.audit.json",
         "potstill audit provenance marked.safetensors --key owner.pem --model weights.safetensors --network convnet",
+        "potstill audit provenance marked.safetensors --key owner.pem --model service.py:ask",
     )
 
     def inputs(self) -> tuple[object, ...]:
-        return (self.key, *(one for one in (self.data, self.model) if one is not None))
+        return (self.key, *(one for one in (self.data, _file_of(self.model)) if one is not None))
 
     def check(self) -> None:
-        check_exists([self.key, *([] if self.model is None else [self.model])])
+        check_exists([self.key, *([] if self.model is None else [_file_of(self.model)])])
 
     def measure(self, parsed: Parsed, progress: ProgressReporter) -> "Audit":
         from potstill.audit.provenance import audit_provenance
@@ -67,6 +72,13 @@ class AuditProvenance(AuditCommand, DataCommand):
             _, _, splits = load_set_and_data(parsed, self.file, self.data, progress)
         return audit_provenance(
             small, self.key, data=splits, model=self.model, network=self.network, keys=self.keys,
-            students=self.students, steps=self.steps, seed=self.seed, device=self.device,
+            students=self.students, steps=self.steps, queries=self.queries, seed=self.seed, device=self.device,
             progress=progress.report_count,
         )  # fmt: skip
+
+
+def _file_of(model: str | None) -> Path | None:
+    """Return the file of a model."""
+    if model is None:
+        return None
+    return Path(model.rpartition(":")[0] if is_file_reference(model) and ":" in model else model)
