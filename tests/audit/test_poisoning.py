@@ -21,6 +21,7 @@ from potstill.audit.poisoning.detectors import (
     disagreement,
     foreign_neighbours,
     mean_by_class,
+    ridge_harm,
     silhouettes,
     spectral_scores,
     spectral_shares,
@@ -161,6 +162,35 @@ def test_clusters_and_their_silhouette_are_those_of_scikit_learn() -> None:
     assert torch.where(two_means(alone))[0].tolist() == [5]
 
 
+def test_influence_is_that_of_fits_without_each_item() -> None:
+    rng = torch.Generator().manual_seed(0)
+    x, tested = (torch.randn(n, 4, generator=rng, dtype=torch.float64) for n in (9, 6))
+    labels, wanted = torch.arange(9) % 3, torch.arange(6) % 3
+    rows, rows_tested = (torch.cat([one, torch.ones(len(one), 1)], 1) for one in (x, tested))
+    ridge = 0.1 * float(rows.square().sum(1).mean())
+
+    def error(kept: torch.Tensor) -> float:
+        a, y = rows[kept], torch.eye(3, dtype=torch.float64)[labels[kept]]
+        weight = torch.linalg.solve(a.T @ a + ridge * torch.eye(5, dtype=torch.float64), a.T @ y)
+        return float((rows_tested @ weight - torch.eye(3)[wanted]).square().sum())
+
+    every = torch.arange(9)
+    whole = error(every)
+    expected = [9 * (whole - error(every[every != i])) / whole for i in range(9)]
+    assert ridge_harm(x, labels, tested, wanted, 3).tolist() == pytest.approx(expected, rel=1e-9)
+
+
+def test_an_item_of_another_class_harms_most() -> None:
+    rng = torch.Generator().manual_seed(0)
+    labels, wanted = torch.arange(40) % 4, torch.arange(80) % 4
+    x, tested = (torch.eye(4)[y] + 0.2 * torch.randn(len(y), 4, generator=rng) for y in (labels, wanted))
+    swapped = labels.clone()
+    swapped[7] = (swapped[7] + 1) % 4
+    harm = ridge_harm(x, swapped, tested, wanted, 4)
+    assert int(harm.argmax()) == 7
+    assert float(harm[7]) > 5 * float(harm[torch.arange(40) != 7].max())
+
+
 def test_disagreement_and_neighbours_by_hand() -> None:
     logits = [torch.tensor([[0.0, 0.0], [2.0, 0.0]]), torch.tensor([[0.0, 0.0], [0.0, 0.0]])]
     wrong, answers = disagreement(logits, torch.tensor([0, 1]))
@@ -224,7 +254,7 @@ def test_detectors_that_cannot_say_anything_are_left_out_with_a_note() -> None:
     }  # fmt: skip
     assert "Left out: trigger inversion, which needs 4 classes, whose masks are compared." in audit.notes
     more = audit_poisoning(small, of_trusted(data), **QUICK)
-    assert sorted(more.values["detectors"]) == ["agreement", "neighbours"]
+    assert sorted(more.values["detectors"]) == ["agreement", "influence", "neighbours"]
     assert not more.values["flagged"]
     assert more.sentence.startswith("All 2 detectors are below their threshold")
     assert any("This set is a selection of real samples" in note for note in more.notes)
@@ -266,7 +296,9 @@ def test_the_command_writes_a_part_that_the_page_shows(tmp_path: Path, capsys: p
     assert "trigger inversion" in text
     assert "nearest trusted samples" in text
     part = json.loads(said.read_text())["parts"]["poisoning"]
-    assert sorted(part["values"]["detectors"]) == ["agreement", "clustering", "inversion", "neighbours", "spectral"]
+    assert sorted(part["values"]["detectors"]) == [
+        "agreement", "clustering", "influence", "inversion", "neighbours", "spectral",
+    ]  # fmt: skip
     assert main(["report", str(tmp_path), "--out", str(tmp_path / "page.html"), "--quiet"]) == 0
     assert "most suspicious class" in (tmp_path / "page.html").read_text()
     capsys.readouterr()

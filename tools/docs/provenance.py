@@ -73,8 +73,8 @@ def _models(held: dict[str, Any]) -> str:
                           "of the unmarked set"]  # fmt: skip
     return table(head, rows) + (
         "\n\nStudents that are recognised, and their mean score, of sets with a mark by class. Recognised: at a "
-        f"false-positive rate of 0.1 %. By their outputs: they are asked about {held['settings']['queries']:,} pictures "
-        "at most."
+        f"false-positive rate of 0.1 %. By their outputs: they are asked about {held['settings']['queries']:,} "
+        "pictures at most."
     )
 
 

@@ -1,4 +1,4 @@
-"""``audit_poisoning``: does a set hide a trigger or wrong labels? Five detectors, with and without trusted data."""
+"""``audit_poisoning``: does a set hide a trigger or wrong labels? Six detectors, with and without trusted data."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +16,7 @@ from potstill.audit.poisoning.detectors import (
     disagreement,
     foreign_neighbours,
     mean_by_class,
+    ridge_harm,
     silhouettes,
     spectral_scores,
     spectral_shares,
@@ -68,9 +69,9 @@ def audit_poisoning(
     """Look for a trigger or wrong labels that somebody put into a set of pictures, or into the data it was made of.
 
     From the set alone, by its students: trigger inversion, spectral signatures and activation clustering. With trusted
-    data also agreement of the labels with networks trained on these, and with the classes of the nearest trusted
-    samples. Each detector has a threshold that no set under audit changes. A detector that cannot say anything is left
-    out, with a note. No result proves that a set is clean.
+    data also agreement of the labels with networks trained on these, with the classes of the nearest trusted samples,
+    and the influence of items on the error on trusted samples. Each detector has a threshold that no set under audit
+    changes. A detector that cannot say anything is left out, with a note. No result proves that a set is clean.
 
     Args:
         distilled: a set, or its path. Pictures of at least two classes.
@@ -100,7 +101,7 @@ def audit_poisoning(
         >>> from potstill.audit.poisoning import audit_poisoning
         >>> audit = audit_poisoning(small, students=1, steps=5, inversion_steps=5, progress=None)
         >>> sorted(audit.values["detectors"]), sorted(audit.values["skipped"])
-        (['clustering', 'inversion', 'spectral'], ['agreement', 'neighbours'])
+        (['clustering', 'inversion', 'spectral'], ['agreement', 'influence', 'neighbours'])
     """
     started = time.monotonic()
     keep_freed_memory()
@@ -125,7 +126,8 @@ def audit_poisoning(
         networks = _train(bench, "students of the set", [bench.distilled_data] * students)
         found, skipped = _own_detections(bench, networks, trusted, inversion_steps, samples)
         if trusted is None:
-            skipped |= dict.fromkeys(("agreement", "neighbours"), "needs trusted data, which were not given")
+            missing = "needs trusted data, which were not given"
+            skipped |= dict.fromkeys(("agreement", "neighbours", "influence"), missing)
         else:
             found += _trusted_detections(bench, trusted, trusted_steps)
     values = result_values(found, skipped, small.classes, len(small))
@@ -311,12 +313,11 @@ def _trusted_detections(bench: Bench, trusted: Source, steps: int) -> list[Detec
     x = bench.distilled_data.x
     assert isinstance(x, Tensor)
     wrong, answers = disagreement([_outputs(network, x) for network in networks], labels)
+    features = [(_outputs(network.embed, x), _outputs(network.embed, every.x)) for network in networks]
     foreign = torch.stack([
-        foreign_neighbours(
-            _outputs(network.embed, x), labels, _outputs(network.embed, every.x), trusted.labels, _NEIGHBOURS
-        )
-        for network in networks
+        foreign_neighbours(own, labels, theirs, trusted.labels, _NEIGHBOURS) for own, theirs in features
     ]).mean(0)  # fmt: skip
+    harm = torch.stack([ridge_harm(own, labels, theirs, trusted.labels, k) for own, theirs in features]).mean(0)
     odd = answers != labels
     return [
         detection("agreement", mean_by_class(wrong, labels, k), lambda c: _worst(wrong, odd & (labels == c))),
@@ -324,6 +325,7 @@ def _trusted_detections(bench: Bench, trusted: Source, steps: int) -> list[Detec
             "neighbours", mean_by_class(foreign, labels, k),
             lambda c: _worst(foreign, (foreign > 0.5) & (labels == c)),
         ),
+        detection("influence", mean_by_class(harm, labels, k), lambda c: _worst(harm, (harm > 0) & (labels == c))),
     ]  # fmt: skip
 
 
