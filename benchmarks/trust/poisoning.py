@@ -2,6 +2,7 @@
 
     python benchmarks/trust/poisoning.py --calibrate [--jobs 2]     # clean sets of digits: thresholds
     python benchmarks/trust/poisoning.py [--jobs 2] [--sets 6]      # sets of mnist-5k and fashion-mnist
+    python benchmarks/trust/poisoning.py --only influence           # these detectors; the others' rows stay as stored
     python benchmarks/trust/poisoning.py --show                     # print the stored results
 
 A white square is put on a share of the real pictures, which are relabelled to one class (NaiveAttack); sets are made of
@@ -116,7 +117,7 @@ def trigger_left(cell: Cell, small: Any, splits: Splits) -> dict[str, float]:
     return {"accuracy": sum(accuracy) / STUDENTS, "success": sum(success) / STUDENTS}
 
 
-def measure(cell: Cell, folder: Path) -> dict[str, Any]:
+def measure(cell: Cell, folder: Path, only: tuple[str, ...]) -> dict[str, Any]:
     """Return one set's scores and what its students do, from its file or measured anew."""
     path = folder / cell.file
     if path.exists():
@@ -138,11 +139,13 @@ def measure(cell: Cell, folder: Path) -> dict[str, Any]:
         audit = audit_poisoning(
             small, Splits(train=trusted, test=None), network=NETWORK, students=STUDENTS, steps=STEPS,
             trusted_steps=FULL_STEPS, seed=cell.number, device="cpu", progress=None,
+            **({"inversion_steps": 1} if only and "inversion" not in only else {}),
         )  # fmt: skip
-        detectors = audit.values["detectors"]
+        detectors = {name: one for name, one in audit.values["detectors"].items() if not only or name in only}
         found["scores"] = {name: one["score"] for name, one in detectors.items()}
         found["right class"] = {name: one["class"] == small.classes[cell.target] for name, one in detectors.items()}
-        found["largest silhouette"] = max(detectors["clustering"]["by_class"])
+        if "clustering" in detectors:
+            found["largest silhouette"] = max(detectors["clustering"]["by_class"])
         if small.is_selection:
             found["stamped items"] = int((source.labels != real.labels)[small.index].sum())
     found |= {"seconds making": round(made - started, 1), "seconds": round(time.process_time() - started, 1)}
@@ -155,7 +158,7 @@ def measured(work: list[Cell], args: argparse.Namespace) -> list[dict[str, Any]]
     args.folder.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(args.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         found = []
-        for done, one in enumerate(pool.map(measure, work, [args.folder] * len(work)), 1):
+        for done, one in enumerate(pool.map(measure, work, [args.folder] * len(work), [args.only] * len(work)), 1):
             found.append(one)
             shown = {name: round(score, 2) for name, score in one.get("scores", {}).items()}
             print(f"{done}/{len(work)}", one["data"], one["method"], one["rate"], round(one["success"], 2), shown,
@@ -183,13 +186,13 @@ def area(poisoned: list[dict[str, Any]], clean: list[dict[str, Any]], name: str,
     return {"auc": found.value, "ci95": list(found.interval()), "poisoned": found.positives, "clean": found.negatives}
 
 
-def summarize(found: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the tables."""
+def detector_rows(found: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return AUC, hits and false alarms of detectors."""
     sets = [one for one in found if one["method"] != ALL]
     clean, poisoned = ([one for one in sets if (one["rate"] == 0) == (kind == "clean")] for kind in ("clean", "poison"))
     working = [one for one in poisoned if one["success"] >= WORKS]
     detectors = []
-    for name in NAMES:
+    for name in names:
         above = [[one["scores"][name] > THRESHOLDS[name] for one in group] for group in (clean, poisoned, working)]
         detectors.append({
             "detector": name, "threshold": THRESHOLDS[name],
@@ -206,6 +209,14 @@ def summarize(found: list[dict[str, Any]]) -> dict[str, Any]:
             "right class": rate_of(sum(one["right class"][name] for one, hit in zip(poisoned, above[1], strict=True)
                                        if hit), max(1, sum(above[1]))),
         })  # fmt: skip
+    return detectors
+
+
+def summarize(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the tables."""
+    sets = [one for one in found if one["method"] != ALL]
+    clean, poisoned = ([one for one in sets if (one["rate"] == 0) == (kind == "clean")] for kind in ("clean", "poison"))
+    working = [one for one in poisoned if one["success"] >= WORKS]
     flagged = [
         [any(one["scores"][name] > THRESHOLDS[name] for name in NAMES) for one in group]
         for group in (clean, poisoned, working)
@@ -245,7 +256,8 @@ def summarize(found: list[dict[str, Any]]) -> dict[str, Any]:
     bare = [one for one in poisoned if one.get("stamped items") == 0]
     return {
         "sets": {"clean": len(clean), "poisoned": len(poisoned), "working": len(working), "without a stamp": len(bare)},
-        "detectors": detectors, "any": any_of, "left": left, "clean": clean_rows,
+        "detectors": detector_rows(found, tuple(NAMES)),
+        "any": {**any_of, "detectors": len(NAMES)}, "left": left, "clean": clean_rows,
         "pairs": pairs,
         "paper": {
             "silhouette above 0.15": rate_of(sum(one["largest silhouette"] > 0.15 for one in clean), len(clean)),
@@ -282,12 +294,15 @@ def calibrate(args: argparse.Namespace) -> None:
     """Store the scores of clean sets of digits."""
     work = [Cell(CALIBRATION, method, number, 0.0, 0) for method in METHODS for number in range(args.clean)]
     found = measured(work, args)
-    largest = {name: max(one["scores"][name] for one in found) for name in NAMES}
+    names = args.only or tuple(NAMES)
+    largest = {name: max(one["scores"][name] for one in found) for name in names}
+    scores = {name: sorted(one["scores"][name] for one in found) for name in names}
+    held = json.loads(args.thresholds.read_text()) if args.only else {}
     held = {
         "data": CALIBRATION, "n": len(found), "methods": list(METHODS), "ipc": IPC, "network": NETWORK,
-        "machine": machine(), "largest": largest,
-        "above 2": sum(one["scores"]["inversion"] > 2 for one in found),
-        "scores": {name: sorted(one["scores"][name] for one in found) for name in NAMES},
+        "machine": machine(), "largest": held.get("largest", {}) | largest,
+        "above 2": held["above 2"] if args.only else sum(one["scores"]["inversion"] > 2 for one in found),
+        "scores": held.get("scores", {}) | scores,
     }  # fmt: skip
     args.thresholds.parent.mkdir(parents=True, exist_ok=True)
     args.thresholds.write_text(json.dumps(held, indent=1) + "\n")
@@ -297,6 +312,10 @@ def calibrate(args: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calibrate", action="store_true", help="measure clean sets of digits instead")
+    parser.add_argument(
+        "--only", type=lambda text: tuple(text.split(",")), default=(), metavar="NAME,...",
+        help="measure these detectors alone; rows of others stay as stored",
+    )  # fmt: skip
     parser.add_argument("--show", action="store_true", help="print the stored results")
     parser.add_argument("--data", default=",".join(DATA))
     parser.add_argument("--sets", type=int, default=6, help="poisoned sets of each data set and method")
@@ -312,6 +331,16 @@ def main() -> None:
         return
     if args.calibrate:
         calibrate(args)
+        return
+    if args.only:
+        held = json.loads(args.out.read_text())
+        found = measured(cells(tuple(args.data.split(",")), tuple(METHODS), args.sets), args)
+        if sum(one["success"] >= WORKS for one in found if one["rate"]) != held["sets"]["working"]:
+            raise SystemExit("the trigger works in another number of sets than in the stored ones")
+        held["detectors"] = [one for one in held["detectors"] if one["detector"] not in args.only]
+        held["detectors"] += detector_rows(found, args.only)
+        args.out.write_text(json.dumps(held, indent=1) + "\n")
+        show(held)
         return
     found = measured(cells(tuple(args.data.split(",")), (*METHODS, ALL), args.sets), args)
     held = {

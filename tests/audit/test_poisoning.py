@@ -188,7 +188,7 @@ def test_an_item_of_another_class_harms_most() -> None:
     swapped[7] = (swapped[7] + 1) % 4
     harm = ridge_harm(x, swapped, tested, wanted, 4)
     assert int(harm.argmax()) == 7
-    assert float(harm[7]) > 5 * float(harm[torch.arange(40) != 7].max())
+    assert float(harm[7]) > 2 * float(harm[torch.arange(40) != 7].max())
 
 
 def test_disagreement_and_neighbours_by_hand() -> None:
@@ -251,12 +251,13 @@ def test_detectors_that_cannot_say_anything_are_left_out_with_a_note() -> None:
         "inversion": "needs 4 classes, whose masks are compared",
         "agreement": "needs trusted data, which were not given",
         "neighbours": "needs trusted data, which were not given",
+        "influence": "needs trusted data, which were not given",
     }  # fmt: skip
     assert "Left out: trigger inversion, which needs 4 classes, whose masks are compared." in audit.notes
     more = audit_poisoning(small, of_trusted(data), **QUICK)
     assert sorted(more.values["detectors"]) == ["agreement", "influence", "neighbours"]
     assert not more.values["flagged"]
-    assert more.sentence.startswith("All 2 detectors are below their threshold")
+    assert more.sentence.startswith("All 3 detectors are below their threshold")
     assert any("This set is a selection of real samples" in note for note in more.notes)
 
 
