@@ -1,9 +1,11 @@
-"""Fairness of small sets of coloured digits (CMNIST-DD): accuracy at uniform colours and the equalised-odds gap.
+"""Fairness of small sets of biased pictures: accuracy at uniform values of the attribute and the equalised-odds gap.
 
-    python benchmarks/trust/fairness.py [--ratios 0.95,0.1] [--seeds 5]
+    python benchmarks/trust/fairness.py [--ratios 0.95,0.1] [--seeds 5]    # CMNIST-DD of digits
+    python benchmarks/trust/fairness.py --bias corruption --seeds 3 --iterations 200 \\
+        --out results/trust/fairness-corruptions.json                      # CCIFAR10-DD of photo-patches
 
-Every seed draws its own colours. Each row is a file under ``--folder``, from which an interrupted run goes on; the
-summary goes to ``results/trust/fairness.json``. Nothing is chosen on the test part.
+Every seed draws its own colours or corruptions. Each row is a file under ``--folder``, from which an interrupted run
+goes on; the summary goes to ``--out``. Nothing is chosen on the test part.
 """
 
 import argparse
@@ -18,12 +20,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from machine import machine
+from photo_patches import photo_patches
 
 import potstill
 from potstill.audit.fairness import equalised_odds, odds_by_chance
 from potstill.audit.fairness.odds import Cells, make_cells
 from potstill.core import Splits
-from potstill.data.biased import cmnist_dd
+from potstill.data.biased import ccifar10_dd, cmnist_dd
 from potstill.diagnostics import make_bench
 from potstill.diagnostics.bench import Bench, Condition, TrainingData
 from potstill.evaluation.statistics import paired_difference, summary
@@ -31,6 +34,8 @@ from potstill.functional.class_weights import group_weights
 from potstill.functional.sampling import class_indices
 
 NETWORK = "mlp-w128"
+CROPS = (150, 20)
+"""Crops of each photograph, to train and to test with."""
 ROWS: dict[str, dict[str, Any] | None] = {
     # None: all training data
     "all data": None,
@@ -94,12 +99,20 @@ def part(values: list[float]) -> dict[str, Any]:
     return found | {"ci95": None if ends is None else [max(0.0, ends[0]), min(1.0, ends[1])]}
 
 
+def biased(args: argparse.Namespace, ratio: float, seed: int) -> Splits:
+    """Return the biased data, the test pictures each with every value."""
+    if args.bias == "colour":
+        return cmnist_dd(args.data or "digits", ratio=ratio, seed=seed, test="every")
+    data = photo_patches(train_crops=CROPS[0], test_crops=CROPS[1]) if args.data is None else args.data
+    return ccifar10_dd(data, ratio=ratio, severity=4, seed=seed, test="every")
+
+
 def cell(path: Path, ratio: float, seed: int, name: str, args: argparse.Namespace) -> dict[str, Any]:
     """Return one row of one seed, from its file or measured anew."""
     if path.exists():
         return dict(json.loads(path.read_text()))
     started = time.monotonic()
-    splits = cmnist_dd(args.data, ratio=ratio, seed=seed, test="every")
+    splits = biased(args, ratio, seed)
     row = ROWS[name] or {"method": "random"}
     small = made(row, splits, seed, args.iterations)
     bench = make_bench(
@@ -117,7 +130,8 @@ def cell(path: Path, ratio: float, seed: int, name: str, args: argparse.Namespac
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="digits")
+    parser.add_argument("--bias", choices=["colour", "corruption"], default="colour")
+    parser.add_argument("--data", help="default: digits in colours, or corrupted crops of photographs")
     parser.add_argument("--ratios", default="0.95,0.1")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--students", type=int, default=2)
@@ -134,11 +148,11 @@ def main() -> None:
         found: dict[str, list[dict[str, Any]]] = {name: [] for name in ROWS}
         for seed in range(args.seeds):
             for n, name in enumerate(ROWS):
-                found[name].append(cell(args.folder / f"{ratio}-{seed}-{n}.json", ratio, seed, name, args))
+                found[name].append(cell(args.folder / f"{args.bias}-{ratio}-{seed}-{n}.json", ratio, seed, name, args))
                 print(ratio, seed, name, found[name][-1], flush=True)
         rows = [
             {
-                "row": name,
+                "row": name.replace("colour", args.bias),
                 **{key: part([c[key] for c in of]) for key in ("accuracy", "gap", "largest")},
                 "chance": sum(c["chance"] for c in of) / len(of),
                 "bytes": None if of[0]["bytes"] is None else sum(c["bytes"] for c in of) / len(of),
@@ -146,7 +160,7 @@ def main() -> None:
             for name, of in found.items()
         ]  # fmt: skip
         pairs = [
-            {"row": a, "other": b, **{
+            {"row": a.replace("colour", args.bias), "other": b.replace("colour", args.bias), **{
                 key: paired_difference([c[key] for c in found[a]], [c[key] for c in found[b]])
                 for key in ("accuracy", "gap")
             }}
@@ -160,8 +174,8 @@ def main() -> None:
         for pair in pairs:
             print(ratio, pair["row"], "minus", pair["other"], pair["accuracy"], pair["gap"])
     settings = {
-        key: getattr(args, key) for key in ("data", "seeds", "students", "steps", "full_steps", "iterations")
-    }  # fmt: skip
+        key: getattr(args, key) for key in ("bias", "seeds", "students", "steps", "full_steps", "iterations")
+    } | {"data": args.data or ("digits" if args.bias == "colour" else "photo-patches")}  # fmt: skip
     args.out.parent.mkdir(parents=True, exist_ok=True)
     stamp = {"settings": {**settings, "network": NETWORK, "ipc": 10}, "machine": machine()}
     args.out.write_text(json.dumps({**stamp, "parts": parts}, indent=1) + "\n")

@@ -255,9 +255,10 @@ def test_detectors_that_cannot_say_anything_are_left_out_with_a_note() -> None:
     }  # fmt: skip
     assert "Left out: trigger inversion, which needs 4 classes, whose masks are compared." in audit.notes
     more = audit_poisoning(small, of_trusted(data), **QUICK)
-    assert sorted(more.values["detectors"]) == ["agreement", "influence", "neighbours"]
+    assert sorted(more.values["detectors"]) == ["agreement", "neighbours"]
+    assert more.values["skipped"]["influence"] == "needs 5 items in at least two classes"
     assert not more.values["flagged"]
-    assert more.sentence.startswith("All 3 detectors are below their threshold")
+    assert more.sentence.startswith("All 2 detectors are below their threshold")
     assert any("This set is a selection of real samples" in note for note in more.notes)
 
 

@@ -10,12 +10,23 @@ from tools.docs.parts import interval, table
 __all__ = ["fairness"]
 
 
+_DATA = {
+    "colour": "Coloured {} (CMNIST-DD), {:,} training pictures, {} items per class; the test pictures are each in "
+    "every colour ({:,}). {:g} %: training samples in the colour of their class.",
+    "corruption": "Corrupted {} (CCIFAR10-DD, severity 4), {:,} training pictures, {} items per class; the test "
+    "pictures are each with every corruption ({:,}). {:g} %: training samples with the corruption of their class.",
+}
+
+
 def fairness(root: Path) -> str:
-    """A row for each training set, at each ratio of samples in their class's colour."""
-    path = root / "results" / "trust" / "fairness.json"
-    if not path.exists():
-        return "Nothing has been measured yet."
-    held = json.loads(path.read_text(encoding="utf-8"))
+    """Return a row for each training set, at each ratio of samples with the value of their class."""
+    paths = [root / "results" / "trust" / f"fairness{end}.json" for end in ("", "-corruptions")]
+    return "\n\n".join(
+        _one(json.loads(path.read_text(encoding="utf-8"))) for path in paths if path.exists()
+    ) or "Nothing has been measured yet."  # fmt: skip
+
+
+def _one(held: Mapping[str, Any]) -> str:
     parts = held["parts"]
     head: list[object] = ["training set of the students", "bytes"]
     for part in parts:
@@ -31,11 +42,11 @@ def fairness(root: Path) -> str:
             ]
         rows.append(cells)
     s, biased = held["settings"], parts[0]
+    bias = s.get("bias", "colour")
+    described = _DATA[bias].format(s["data"], biased["train"], s["ipc"], biased["test"], 100 * biased["ratio"])
     said = (
-        f"Coloured {s['data']} (CMNIST-DD), {biased['train']:,} training pictures, {s['ipc']} items per class; the "
-        f"test pictures are each in every colour ({biased['test']:,}). {100 * biased['ratio']:g} %: training samples "
-        f"in the colour of their class. Means of {s['seeds']} seeds with 95 % intervals (Student's t), each with its "
-        f"own colours, set and {s['students']} students ({s['network']}, {s['steps']} updates, {s['full_steps']} on "
+        f"{described} Means of {s['seeds']} seeds with 95 % intervals (Student's t), each with its "
+        f"own {bias}s, set and {s['students']} students ({s['network']}, {s['steps']} updates, {s['full_steps']} on "
         f"all data); dm: {s['iterations']} steps. Gap: equalised odds in points. {held['machine']['processor']}, one "
         f"thread, torch {held['machine']['torch']}. `benchmarks/trust/fairness.py`"
     )

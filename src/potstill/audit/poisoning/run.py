@@ -47,6 +47,7 @@ STUDENTS, STEPS, TRUSTED_STEPS, INVERSION_STEPS, SAMPLES, RATE = 3, 180, 600, 40
 _NEIGHBOURS = 5
 _FEWEST_CLASSES = 4
 """Classes below which the median absolute deviation of mask sizes says nothing."""
+_FEW = f"needs {LEAST} items in at least two classes"
 _SHOWN = 10
 """Largest number of items that a detector names."""
 
@@ -129,7 +130,8 @@ def audit_poisoning(
             missing = "needs trusted data, which were not given"
             skipped |= dict.fromkeys(("agreement", "neighbours", "influence"), missing)
         else:
-            found += _trusted_detections(bench, trusted, trusted_steps)
+            more, left_out = _trusted_detections(bench, trusted, trusted_steps)
+            found, skipped = [*found, *more], skipped | left_out
     values = result_values(found, skipped, small.classes, len(small))
     return Audit(
         part="poisoning", sentence=sentence(values), tables=tables(values, small.classes), values=values,
@@ -244,8 +246,7 @@ def _own_detections(
     features = [_outputs(network.embed, x) for network in networks]
     shares = _mean([spectral_shares(of, labels, k) for of in features])
     if sum(one is not None for one in shares) < 2:
-        few = f"needs {LEAST} items in at least two classes"
-        skipped |= {"spectral": few, "clustering": few}
+        skipped |= {"spectral": _FEW, "clustering": _FEW}
     else:
         outlying = torch.zeros(len(labels), dtype=torch.float64)
         for c in (c for c, share in enumerate(shares) if share is not None):
@@ -301,8 +302,8 @@ def _pictures(bench: Bench, trusted: Source | None, samples: int) -> Tensor | No
     return x
 
 
-def _trusted_detections(bench: Bench, trusted: Source, steps: int) -> list[Detection]:
-    """Return the detections by networks of trusted data."""
+def _trusted_detections(bench: Bench, trusted: Source, steps: int) -> tuple[list[Detection], dict[str, str]]:
+    """Return the detections by networks of trusted data, and why others are missing."""
     small = bench.distilled
     every = trusted.fetch(torch.arange(len(trusted)))
     assert every.y is not None
@@ -317,16 +318,19 @@ def _trusted_detections(bench: Bench, trusted: Source, steps: int) -> list[Detec
     foreign = torch.stack([
         foreign_neighbours(own, labels, theirs, trusted.labels, _NEIGHBOURS) for own, theirs in features
     ]).mean(0)  # fmt: skip
-    harm = torch.stack([ridge_harm(own, labels, theirs, trusted.labels, k) for own, theirs in features]).mean(0)
     odd = answers != labels
-    return [
+    found = [
         detection("agreement", mean_by_class(wrong, labels, k), lambda c: _worst(wrong, odd & (labels == c))),
         detection(
             "neighbours", mean_by_class(foreign, labels, k),
             lambda c: _worst(foreign, (foreign > 0.5) & (labels == c)),
         ),
-        detection("influence", mean_by_class(harm, labels, k), lambda c: _worst(harm, (harm > 0) & (labels == c))),
     ]  # fmt: skip
+    if int((torch.bincount(labels, minlength=k) >= LEAST).sum()) < 2:
+        return found, {"influence": _FEW}
+    harm = torch.stack([ridge_harm(own, labels, theirs, trusted.labels, k) for own, theirs in features]).mean(0)
+    by_class = mean_by_class(harm, labels, k)
+    return [*found, detection("influence", by_class, lambda c: _worst(harm, (harm > 0) & (labels == c)))], {}
 
 
 def _worst(values: Float[Tensor, " n"], mask: Tensor) -> list[int]:

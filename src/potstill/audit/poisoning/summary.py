@@ -13,11 +13,12 @@ __all__ = ["NAMES", "THRESHOLDS", "Detection", "detection", "notes", "result_val
 
 NAMES = {
     "inversion": "trigger inversion", "spectral": "spectral signature", "clustering": "activation clustering",
-    "agreement": "label agreement", "neighbours": "nearest trusted samples", "influence": "influence on trusted",
+    "agreement": "label agreement", "neighbours": "nearest trusted samples",
+    "influence": "influence on trusted samples",
 }  # fmt: skip
 """Detectors as they are named in text."""
 THRESHOLDS = {"inversion": 3.02, "spectral": 0.36, "clustering": 0.34, "agreement": 0.31, "neighbours": 0.34,
-              "influence": 1.0}  # fmt: skip
+              "influence": 0.52}  # fmt: skip
 """Scores above which a detector points to a class: the largest of 36 clean sets of ``digits`` with 10 items per class,
 rounded up (`benchmarks/trust/poisoning.py --calibrate`). The paper's 2 for inversion is passed by 11 of these."""
 _UNITS = {
