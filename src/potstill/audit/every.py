@@ -6,19 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from potstill._util.audit_parts import PARTS, part_obstacle
+from potstill._util.audit_settings import FairnessSettings, PoisoningSettings, PrivacySettings, RobustnessSettings
 from potstill.audit.fairness import audit_fairness
-from potstill.audit.fairness.run import FULL_STEPS as FAIRNESS_FULL_STEPS
-from potstill.audit.fairness.run import STEPS as FAIRNESS_STEPS
-from potstill.audit.fairness.run import STUDENTS as FAIRNESS_STUDENTS
 from potstill.audit.poisoning import audit_poisoning
-from potstill.audit.poisoning.run import INVERSION_STEPS
-from potstill.audit.poisoning.run import STEPS as POISONING_STEPS
-from potstill.audit.poisoning.run import STUDENTS as POISONING_STUDENTS
 from potstill.audit.privacy import audit_privacy
 from potstill.audit.provenance import audit_provenance
 from potstill.audit.result import Audit
 from potstill.audit.robustness import audit_robustness
-from potstill.audit.robustness.run import FULL_STEPS, SAMPLES, STEPS, STUDENTS
 from potstill.audit.screening import Screening, audit_screening
 from potstill.core import Splits
 from potstill.data.attributes import get_attribute
@@ -34,7 +28,6 @@ from potstill.uses.continual import Learner
 
 __all__ = ["AuditPlan", "Audits", "audit_set", "plan_audits"]
 
-PRIVACY_STUDENTS = 2
 INVERSION_BATCH = 32
 """Pictures of an update of trigger inversion, for each class."""
 PASSES = 160
@@ -121,17 +114,19 @@ def _forecast(small: Distilled, splits: Splits, names: Sequence[str]) -> dict[st
     bench = make_bench(small, splits, students=1)
     few, full = _update_seconds(bench, len(small)), _update_seconds(bench, bench.protocol.recipe.batch)
     each = full / min(bench.protocol.recipe.batch, len(bench.real))
-    tested = min(SAMPLES, len(bench.eval_source))
-    inverted = INVERSION_STEPS * len(small.classes) * min(INVERSION_BATCH, len(small))
+    fair, screened, poison, robust = FairnessSettings(), Screening(), PoisoningSettings(), RobustnessSettings()
+    tested = min(robust.samples, len(bench.eval_source))
+    inverted = poison.inversion_steps * len(small.classes) * min(INVERSION_BATCH, len(small))
     learner = Learner()
     narrow = narrow_network(learner.factory(bench.real, len(splits.train.classes)), bench.real)  # type: ignore[arg-type]
     known = {
         "provenance": 0.0,
-        "privacy": PRIVACY_STUDENTS * learner.steps * measure_step_seconds(narrow, bench.real, learner.batch),
-        "fairness": FAIRNESS_STUDENTS * (2 * FAIRNESS_STEPS * few + FAIRNESS_FULL_STEPS * full),
-        "screening": Screening().students * (2 * Screening().steps * few + Screening().full_steps * full),
-        "poisoning": POISONING_STUDENTS * (POISONING_STEPS * few + inverted * each),
-        "robustness": STUDENTS * (2 * STEPS * few + FULL_STEPS * full + 3 * PASSES * tested * each),
+        "privacy": PrivacySettings().students * learner.steps * measure_step_seconds(narrow, bench.real, learner.batch),
+        "fairness": fair.students * (2 * fair.steps * few + fair.full_steps * full),
+        "screening": screened.students * (2 * screened.steps * few + screened.full_steps * full),
+        "poisoning": poison.students * (poison.steps * few + inverted * each),
+        "robustness": robust.students
+        * (2 * robust.steps * few + robust.full_steps * full + 3 * PASSES * tested * each),
     }
     return {name: 1.0 + known[name] for name in names}
 
@@ -188,7 +183,7 @@ def audit_set(
         report = count_callback(progress, watcher)
         common: dict[str, Any] = {"seed": seed, "device": device, "progress": report}
         runs: Mapping[str, Callable[[], Audit]] = {
-            "privacy": lambda: audit_privacy(small, splits, students=PRIVACY_STUDENTS, **common),
+            "privacy": lambda: audit_privacy(small, splits, **common),
             "fairness": lambda: audit_fairness(small, splits, **common),
             "screening": lambda: audit_screening(small, splits, **common),
             "poisoning": lambda: audit_poisoning(small, **common),

@@ -1,11 +1,12 @@
 """Shared by the commands ``potstill audit PART``: options, the file of audits, and the text."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 from tyro.conf import arg
 
+from potstill._util.audit_settings import AuditSettings
 from potstill._util.progress import ProgressReporter
 from potstill.cli.command import Answer, Command, DeviceOption, ForceOption, Parsed, SetArgument, optional
 from potstill.cli.text import Block, Table, filled
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from potstill.audit import Audit
 
 __all__ = ["AuditCommand", "audit_text"]
+
+SettingsT = TypeVar("SettingsT", bound=AuditSettings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,10 @@ class AuditCommand(ForceOption, DeviceOption, Command):
     def inputs(self) -> tuple[object, ...]:
         """Return what is read beside the set, and may not be written over."""
         return ()
+
+    def settings_as(self, kind: type[SettingsT]) -> SettingsT:
+        """Return the options that are fields of ``kind``, the settings of a part."""
+        return kind(**{field.name: getattr(self, field.name) for field in fields(kind)})
 
     def measure(self, parsed: Parsed, progress: ProgressReporter) -> "Audit":
         """Run the part."""

@@ -37,7 +37,7 @@ __all__ = ["PROTOCOL_FIELDS", "ExtraOptions", "check_bounds", "extra_options", "
 
 _CHECKED_NAMES = ("augment", "parametrization", "protocols", "methods", "parametrizations", "executor")
 """Options whose names are looked up when a command is parsed; other names are looked up where they are used."""
-_MAY_BE_ZERO = {"clients", "drop", "port", "profile_steps", "run", "seed"}
+_MAY_BE_ZERO = {"clients", "drop", "port", "profile_steps", "run", "seed", "shadows"}
 """Options that count nothing, or may count to 0."""
 _HELP = {"--help", "-h"}
 PROTOCOL_FIELDS = {

@@ -2,15 +2,15 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from potstill._util.audit_settings import FairnessSettings, with_changes
 from potstill.audit.fairness.odds import (
-    LEAST,
     Cells,
     OddsComparison,
     compare_odds,
@@ -33,8 +33,6 @@ from potstill.runs.load_data import load_as_made, load_set_and_splits
 
 __all__ = ["audit_fairness"]
 
-STUDENTS, STEPS, FULL_STEPS = 5, 180, 600
-"""Students of each training set, their updates, and the updates of students of all real data."""
 MAX_TEST = 10_000
 """Largest number of test samples."""
 _ROWS = 20
@@ -44,17 +42,14 @@ _ROWS = 20
 def audit_fairness(
     distilled: Distilled | str | Path,
     data: Any,
+    settings: FairnessSettings = FairnessSettings(),  # a frozen value
     *,
     attribute: object = None,
-    students: int = STUDENTS,
-    steps: int = STEPS,
-    full_steps: int = FULL_STEPS,
-    lr: float | None = None,
-    least: int = LEAST,
     network: str | CustomNetwork | None = None,
     seed: int = 0,
     device: str = "auto",
     progress: CountCallback = "auto",
+    **changes: Any,
 ) -> Audit:
     """Measure whom a set serves badly: accuracy by attribute and equalised odds of its students.
 
@@ -68,17 +63,13 @@ def audit_fairness(
     Args:
         distilled: a set, or its path.
         data: anything `potstill.load_data` takes or returns; the set's own reading options apply.
+        settings: number and training of the students, and the smallest number of test samples that counts.
         attribute: as for `potstill.load_data`, if ``data`` are not splits that have one. Default: the set's own.
-        students: students of each training set, at least 2; intervals are over them.
-        steps: updates of a student of the set and of as many real samples.
-        full_steps: updates of a student of all training data.
-        lr: learning rate of all students. Default: the one learned with the set, else 0.03.
-        least: smallest number of test samples of a class and value, or of a value, that counts; others are left out
-            and named.
         network: network of the students. Default: the one that the set was made with.
         seed: seed of every draw.
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: callback ``progress(name, done, total)``; ``auto``: show it on stderr; ``None``: silent.
+        changes: fields of ``settings`` by name, in place of theirs.
 
     Returns:
         The part ``fairness`` of an audit. ``values`` has ``odds``, ``odds_by_chance``, ``accuracy``, ``worst`` and
@@ -99,11 +90,7 @@ def audit_fairness(
     """
     started = time.monotonic()
     keep_freed_memory()
-    if students < 2 or least < 1 or steps < 1 or full_steps < 1:
-        raise PotstillError(
-            "a fairness audit needs at least 2 students, 1 update and cells of 1 test sample, not "
-            f"{students}, {min(steps, full_steps)} and {least}; change them"
-        )
+    settings = with_changes(settings, changes)
     if attribute is not None and isinstance(data, Splits):
         raise PotstillError(
             "data that are read already have their attribute or none; give `attribute=` where they are read"
@@ -117,8 +104,8 @@ def audit_fairness(
     if splits.test is None:
         raise PotstillError(f"{splits.train.name} has no test part, on which groups are compared; read it with one")
     bench = make_bench(
-        small, splits, network=parse_network(network), eval_split="test", students=students, steps=steps, lr=lr,
-        seed=seed, most=MAX_TEST,
+        small, splits, network=parse_network(network), eval_split="test", students=settings.students,
+        steps=settings.steps, lr=settings.lr, seed=seed, most=MAX_TEST,
     )  # fmt: skip
     tested = get_attribute(bench.eval_source)
     if tested is None:
@@ -132,18 +119,19 @@ def audit_fairness(
             f"every test sample of {splits.train.name} has the attribute {tested.values[int(tested.codes[0])]!r}; give "
             "data with two values of it at least"
         )
-    cells = make_cells(bench.eval_source.labels, tested.codes, least)
+    cells = make_cells(bench.eval_source.labels, tested.codes, settings.least)
     with progress_context(progress) as watcher:
-        correct, diverged = _correct_answers(replace(bench, report=count_callback(progress, watcher)), full_steps)
-    result = _Result(bench, tested, cells, correct, least)
+        bench = replace(bench, report=count_callback(progress, watcher))
+        correct, diverged = _correct_answers(bench, settings.full_steps)
+    result = _Result(bench, tested, cells, correct, settings.least)
     comparisons = {other: compare_odds(correct["set"], correct[other], cells, seed) for other in ("all data", "random")}
     values = result.values(comparisons)
-    notes = _notes(bench, tested, cells, least, diverged, full_steps)
+    notes = _notes(bench, tested, cells, settings, diverged)
     return Audit(
         part="fairness", sentence=_sentence(values, comparisons), tables=_tables(values), notes=notes, values=values,
         settings={
-            "students": students, "steps": steps, "full_steps": full_steps, "lr": bench.protocol.recipe.lr[0],
-            "least": least, "network": bench.make.name, "seed": seed, "test_samples": len(bench.eval_source),
+            **asdict(settings), "lr": bench.protocol.recipe.lr[0], "network": bench.make.name, "seed": seed,
+            "test_samples": len(bench.eval_source),
         },
         seconds=time.monotonic() - started,
     )  # fmt: skip
@@ -280,19 +268,21 @@ def _tables(values: Mapping[str, Any]) -> list[AuditTable]:
     ]  # fmt: skip
 
 
-def _notes(bench: Bench, tested: Attribute, cells: Cells, least: int, diverged: int, full_steps: int) -> list[str]:
+def _notes(
+    bench: Bench, tested: Attribute, cells: Cells, settings: FairnessSettings, diverged: int
+) -> list[str]:  # fmt: skip
     notes = [
         f"Intervals of 95 % of a gap are over {bench.students - diverged} students on these {len(bench.eval_source):,} "
         "test samples, those of differences also over test samples; all are of one set. By chance: the attribute is "
         "shuffled within each class. Of less accurate students this gap is larger, so that a change is shown only "
         "where both differences exclude 0 on one side.",
-        f"Students of all data had {full_steps:,} updates, the others {bench.protocol.recipe.steps[0]:,}.",
+        f"Students of all data had {settings.full_steps:,} updates, the others {bench.protocol.recipe.steps[0]:,}.",
     ]
     if cells.left_out:
         classes = bench.eval_source.classes
         named = "; ".join(f"{tested.values[g]} in class {classes[c]} ({n})" for c, g, n in cells.left_out[:5])
         more = f" and {len(cells.left_out) - 5} more" if len(cells.left_out) > 5 else ""
-        notes.append(f"With fewer than {least} test samples, left out of the gap: {named}{more}.")
+        notes.append(f"With fewer than {settings.least} test samples, left out of the gap: {named}{more}.")
     if diverged:
         notes.append(f"{diverged} of {bench.students} students diverged in a training set and were left out of all.")
     return notes

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from potstill._util.audit_settings import PoisoningSettings, with_changes
 from potstill.audit.poisoning.detectors import (
     LEAST,
     disagreement,
@@ -43,7 +44,7 @@ from potstill.runs.load_data import load_set_and_splits, pick_device
 
 __all__ = ["audit_poisoning"]
 
-STUDENTS, STEPS, TRUSTED_STEPS, INVERSION_STEPS, SAMPLES, RATE = 3, 180, 600, 400, 500, 0.03
+RATE = 0.03
 _NEIGHBOURS = 5
 _FEWEST_CLASSES = 4
 """Classes below which the median absolute deviation of mask sizes says nothing."""
@@ -55,17 +56,13 @@ _SHOWN = 10
 def audit_poisoning(
     distilled: Distilled | str | Path,
     data: Any = None,
+    settings: PoisoningSettings = PoisoningSettings(),  # a frozen value
     *,
-    students: int = STUDENTS,
-    steps: int = STEPS,
-    trusted_steps: int = TRUSTED_STEPS,
-    inversion_steps: int = INVERSION_STEPS,
-    samples: int = SAMPLES,
-    lr: float | None = None,
     network: str | CustomNetwork | None = None,
     seed: int = 0,
     device: str = "auto",
     progress: CountCallback = "auto",
+    **changes: Any,
 ) -> Audit:
     """Look for a trigger or wrong labels that somebody put into a set of pictures, or into the data it was made of.
 
@@ -78,16 +75,12 @@ def audit_poisoning(
         distilled: a set, or its path. Pictures of at least two classes.
         data: real data that are trusted, as `potstill.load_data` takes them, of the set's shape and classes: their
             training part is used. Data that may be poisoned themselves answer nothing. Default: none.
-        students: students of the set, and networks of trusted data.
-        steps: updates of a student.
-        trusted_steps: updates of a network of trusted data.
-        inversion_steps: updates of the triggers that are looked for.
-        samples: largest number of trusted pictures that triggers are put on.
-        lr: learning rate. Default: the one learned with the set, else 0.03.
+        settings: number and training of the networks, and the search for triggers.
         network: network of the students. Default: the one that the set was made with.
         seed: seed of every draw.
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: callback ``progress(name, done, total)``; ``auto``: show it on stderr; ``None``: silent.
+        changes: fields of ``settings`` by name, in place of theirs.
 
     Returns:
         The part ``poisoning`` of an audit. ``values`` has ``flagged``, ``classes``, ``items``, ``detectors`` (score,
@@ -106,12 +99,7 @@ def audit_poisoning(
     """
     started = time.monotonic()
     keep_freed_memory()
-    for what, number in (
-        ("students", students), ("steps", steps), ("trusted_steps", trusted_steps),
-        ("inversion_steps", inversion_steps), ("samples", samples),
-    ):  # fmt: skip
-        if number < 1:
-            raise PotstillError(f"an audit of poisoning needs `{what}=` of at least 1, not {number}; change it")
+    settings = with_changes(settings, changes)
     if data is None:
         small, trusted = distilled if isinstance(distilled, Distilled) else load(distilled), None
     else:
@@ -121,25 +109,25 @@ def audit_poisoning(
     if trusted is not None:
         _check_trusted(small, trusted)
         trusted = normalize_like(trusted, small)
-    bench = _bench(small, trusted, parse_network(network), students, steps, lr, seed, device)
+    bench = _bench(small, trusted, parse_network(network), settings, seed, device)
     with progress_context(progress) as watcher:
         bench = replace(bench, report=count_callback(progress, watcher))
-        networks = _train(bench, "students of the set", [bench.distilled_data] * students)
-        found, skipped = _own_detections(bench, networks, trusted, inversion_steps, samples)
+        networks = _train(bench, "students of the set", [bench.distilled_data] * settings.students)
+        found, skipped = _own_detections(bench, networks, trusted, settings)
         if trusted is None:
             missing = "needs trusted data, which were not given"
             skipped |= dict.fromkeys(("agreement", "neighbours", "influence"), missing)
         else:
-            more, left_out = _trusted_detections(bench, trusted, trusted_steps)
+            more, left_out = _trusted_detections(bench, trusted, settings.trusted_steps)
             found, skipped = [*found, *more], skipped | left_out
     values = result_values(found, skipped, small.classes, len(small))
     return Audit(
         part="poisoning", sentence=sentence(values), tables=tables(values, small.classes), values=values,
         notes=notes(values, trusted is not None and bool(small.is_selection)),
         settings={
-            "students": students, "steps": steps, "trusted_steps": trusted_steps if trusted is not None else None,
-            "inversion_steps": inversion_steps, "samples": samples, "lr": bench.protocol.recipe.lr[0],
-            "network": bench.make.name, "seed": seed, "trusted": None if trusted is None else trusted.name,
+            **asdict(settings), "trusted_steps": settings.trusted_steps if trusted is not None else None,
+            "lr": bench.protocol.recipe.lr[0], "network": bench.make.name, "seed": seed,
+            "trusted": None if trusted is None else trusted.name,
             "trusted_samples": 0 if trusted is None else len(trusted),
         },
         seconds=time.monotonic() - started,
@@ -178,7 +166,7 @@ def _check_trusted(small: Distilled, trusted: Source) -> None:
             f"trusted data need the set's {len(small.classes)} classes in its order, but in {trusted.name} {what}; "
             "give others"
         )
-    x = trusted.raw(torch.arange(min(len(trusted), SAMPLES)))
+    x = trusted.raw(torch.arange(min(len(trusted), PoisoningSettings.samples)))
     assert isinstance(x, Tensor)
     if float(x.min()) < 0 or float(x.max()) > 1:
         raise PotstillError(
@@ -188,8 +176,8 @@ def _check_trusted(small: Distilled, trusted: Source) -> None:
 
 
 def _bench(
-    small: Distilled, trusted: Source | None, network: str | CustomNetwork | None, students: int, steps: int,
-    lr: float | None, seed: int, device: str,
+    small: Distilled, trusted: Source | None, network: str | CustomNetwork | None, settings: PoisoningSettings,
+    seed: int, device: str,
 ) -> Bench:  # fmt: skip
     """Return what students are trained with; its real samples are the trusted ones, else the set's items."""
     x = small.inputs
@@ -200,11 +188,13 @@ def _bench(
     ).to(pick_device(device))  # fmt: skip
     source: Source = own if trusted is None else trusted
     make = factory_for(network or network_from_metadata(small) or default_network_name(small.input), source)
-    rate = lr or learned_lr(small) or RATE
-    protocol = POTSTILL.override(steps=steps, lr=rate, least_epochs=0).resolve(source.name, make.name, source.input)
+    rate = settings.lr or learned_lr(small) or RATE
+    protocol = POTSTILL.override(steps=settings.steps, lr=rate, least_epochs=0).resolve(
+        source.name, make.name, source.input
+    )
     return Bench(
         distilled=small, make=make, real=source, eval_source=own, test=None, eval_split="test", protocol=protocol,
-        students=students, seed=seed,
+        students=settings.students, seed=seed,
     )  # fmt: skip
 
 
@@ -235,7 +225,7 @@ def _mean(parts: Sequence[Sequence[float | None]]) -> list[float | None]:
 
 
 def _own_detections(
-    bench: Bench, networks: Sequence[Network], trusted: Source | None, inversion_steps: int, samples: int
+    bench: Bench, networks: Sequence[Network], trusted: Source | None, settings: PoisoningSettings
 ) -> tuple[list[Detection], dict[str, str]]:
     """Return the detections by students of the set, and why others are missing."""
     labels, k = bench.distilled.hard_labels, len(bench.distilled.classes)
@@ -257,19 +247,19 @@ def _own_detections(
         clusters = [silhouettes(of, labels, k) for of in features]
         by_class = _mean([scores for scores, _ in clusters])
         detections.append(detection("clustering", by_class, lambda c: clusters[0][1][c].tolist()[:_SHOWN]))
-    pictures = _pictures(bench, trusted, samples)
+    pictures = _pictures(bench, trusted, settings.samples)
     if k < _FEWEST_CLASSES:
         skipped["inversion"] = f"needs {_FEWEST_CLASSES} classes, whose masks are compared"
     elif pictures is None:
         skipped["inversion"] = "the set's pixels are not in [0, 1], and there are no trusted pictures"
     else:
-        sizes, success = [], []
+        sizes, success, steps = [], [], settings.inversion_steps
         for n, network in enumerate(networks):
             rng = generator(bench.seed, "poisoning", "inversion", n)
             forward = forward_of(network, bench.real.normalization)
             inverted = invert_triggers(
-                forward, pictures, k, steps=inversion_steps, rng=rng,
-                report=partial(_report_updates, bench, n * inversion_steps, len(networks) * inversion_steps),
+                forward, pictures, k, steps=steps, rng=rng,
+                report=partial(_report_updates, bench, n * steps, len(networks) * steps),
             )  # fmt: skip
             sizes.append(inverted.size)
             success.append(inverted.success)

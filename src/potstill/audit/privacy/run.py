@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from potstill._util.audit_settings import PrivacySettings, with_changes
 from potstill._util.progress import Callback
 from potstill.audit.privacy.attacks import Attacker
 from potstill.audit.privacy.epsilon import EpsilonBound, bound_epsilon
@@ -56,18 +57,17 @@ LEVEL = 0.95
 def audit_privacy(
     distilled: Distilled | str | Path,
     data: Any,
+    settings: PrivacySettings = PrivacySettings(),  # a frozen value
     *,
     fpr: Sequence[float] | None = None,
-    students: int = 2,
     learner: Learner | None = None,
-    shadows: int = 0,
-    canaries: int = CANARIES,
     make: Make | None = None,
     folder: str | Path | None = None,
     seed: int = 0,
     device: str = "auto",
     executor: Executor | str | None = None,
     progress: Callback | None = None,
+    **changes: Any,
 ) -> Audit:
     """Measure what a set gives away of the records that it was made of.
 
@@ -80,18 +80,17 @@ def audit_privacy(
         distilled: the set, or its file.
         data: the data that it was made of: anything `potstill.load_data` takes or returns. Its test part is the
             held-out records.
+        settings: numbers of networks, of shadow runs and of canaries.
         fpr: false-positive rates, each at least 1 over the number of tested held-out records. Default: 0.1 % and 1 %,
             where there are records enough.
-        students: networks whose mean loss is taken.
         learner: training of the students; without a network of its own: a narrow one of the usual kind.
-        shadows: runs on other records: 0, 1 (a bound of ε alone), or an even number of at least 4.
-        canaries: training records that get another class and are in each run with probability one half.
         make: makes a set of records with a seed, ``make(source, seed)``; ``None``: the method in the metadata.
         folder: folder of a file for each shadow run, from which a later call goes on; ``None``: none.
         seed: seed of every draw.
         device: ``auto``, ``cpu`` or ``cuda``.
         executor: where shadow runs with a folder are made, as for `potstill.distill`.
         progress: callback ``progress(name, done, total)``.
+        changes: fields of ``settings`` by name, in place of theirs.
 
     Returns:
         The audit: its sentence is the strongest finding.
@@ -108,10 +107,12 @@ def audit_privacy(
     started = time.perf_counter()
     keep_freed_memory()
     say = progress or (lambda *_: None)
+    settings = with_changes(settings, changes)
+    shadows, canaries = settings.shadows, settings.canaries
     small = distilled if isinstance(distilled, Distilled) else load(distilled)
     splits = _read(small, data, device)
     train, held_out = _sources(small, splits)
-    attacker = Attacker(seed=seed, students=_at_least(students, 1, "students"), learner=learner or Learner())
+    attacker = Attacker(seed=seed, students=settings.students, learner=learner or Learner())
     plan = chosen_make = reference = None
     tested: TensorSource | None = None
     if held_out is not None:
@@ -147,23 +148,24 @@ def audit_privacy(
         )  # fmt: skip
         say("membership tests", 1, 1)
     if plan is not None and chosen_make is not None:
-        settings = {
+        described = {
             "set": small.metadata.get("run_digest"),
             "method": small.metadata.get("method"),
             "made": make is None,
         }
         values = plan.run(
-            chosen_make, attacker, None if folder is None else Path(folder), settings, resolve_executor(executor), say
+            chosen_make, attacker, None if folder is None else Path(folder), described, resolve_executor(executor), say
         )
         bound = _bound(values[0], plan, findings.claimed)
         lira = lira_scores(values, plan.included, lira_rates, seed) if shadows >= LEAST_SHADOWS else []
         findings = replace(findings, epsilon=bound, lira=lira)
-    settings = {
-        "seed": seed, "students": students, "steps": attacker.learner.steps, "fpr": list(rates), "shadows": shadows,
-        "canaries": canaries if shadows else 0, "data": {"name": train.name, "hash": train.content_hash},
+    stated = {
+        "seed": seed, "students": settings.students, "steps": attacker.learner.steps, "fpr": list(rates),
+        "shadows": shadows, "canaries": canaries if shadows else 0,
+        "data": {"name": train.name, "hash": train.content_hash},
         "held_out": 0 if held_out is None else len(held_out),
     }  # fmt: skip
-    return summarize(findings, settings, time.perf_counter() - started)
+    return summarize(findings, stated, time.perf_counter() - started)
 
 
 def audit_epsilon(
@@ -274,12 +276,6 @@ def _sources(small: Distilled, splits: Splits) -> tuple[TensorSource, TensorSour
     assert isinstance(seen, TensorSource)
     assert held_out is None or isinstance(held_out, TensorSource)
     return seen, held_out
-
-
-def _at_least(value: int, least: int, name: str) -> int:
-    if value < least:
-        raise PotstillError(f"{name} must be at least {least}, not {value}; change it")
-    return value
 
 
 def _at_most(source: TensorSource, most: int, seed: int, name: str) -> TensorSource:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,9 +11,9 @@ import torch
 from scipy.special import ndtr, ndtri  # type: ignore[import-untyped]
 from torch import nn
 
+from potstill._util.audit_settings import ProvenanceSettings, with_changes
 from potstill.audit.provenance.carrier import Carrier, Features, null_scores, read_features, read_secret, score
 from potstill.audit.provenance.model import (
-    QUERIES,
     ModelScore,
     Query,
     open_model,
@@ -37,8 +37,6 @@ from potstill.runs.load_data import load_set_and_splits
 
 __all__ = ["audit_provenance", "threshold"]
 
-KEYS, STUDENTS, STEPS = 1000, 3, 180
-"""Unmarked keys, students of each training set, and their updates."""
 _RATE = 0.001
 """False-positive rate of a decision."""
 _DRAWS = 100
@@ -60,17 +58,15 @@ def threshold(carriers: int) -> float:
 def audit_provenance(
     distilled: Distilled | str | Path,
     key: str | Path | bytes,
+    settings: ProvenanceSettings = ProvenanceSettings(),  # a frozen value
     *,
     data: Any = None,
     model: str | Path | nn.Module | Query | None = None,
     network: str | CustomNetwork | None = None,
-    keys: int = KEYS,
-    students: int = STUDENTS,
-    steps: int = STEPS,
-    queries: int = QUERIES,
     seed: int = 0,
     device: str = "auto",
     progress: CountCallback = "auto",
+    **changes: Any,
 ) -> Audit:
     """Test if the owner of a key marked a set, or a set that a model was trained on.
 
@@ -80,6 +76,7 @@ def audit_provenance(
     Args:
         distilled: a set, anybody's, or its path.
         key: the secret that the mark was made with, as for `potstill.audit.provenance.read_secret`.
+        settings: numbers of unmarked keys, of students and their updates, and of queries.
         data: the real data, as `potstill.load_data` takes them, or splits: students of the set and of as many random
             real samples are tested too. Default: no students.
         model: a model to test, in evaluation mode: a module that takes the set's inputs in model space, or a
@@ -87,13 +84,10 @@ def audit_provenance(
             the outputs alone are used: it takes pictures (n, c, h, w) in data units, clamped to their range, and
             returns logits or probabilities (n, classes). ``FILE.py:NAME`` takes either from a file.
         network: network of the students and of a model's file. Default: the one that the set was made with.
-        keys: unmarked keys, at least 1,000 for a rate of 0.1 %.
-        students: students of each training set.
-        steps: updates of a student.
-        queries: pictures that a model is asked about in the test by its outputs alone.
         seed: seed of every draw.
         device: ``auto``, ``cpu`` or ``cuda``, of the students.
         progress: callback ``progress(name, done, total)``; ``auto``: show it on stderr; ``None``: silent.
+        changes: fields of ``settings`` by name, in place of theirs.
 
     Returns:
         The part ``provenance`` of an audit. ``values`` has ``score``, ``p``, ``bound``, ``null``, ``curve``, and
@@ -112,28 +106,23 @@ def audit_provenance(
     """
     started = time.monotonic()
     keep_freed_memory()
-    if keys < round(1 / _RATE):
-        raise PotstillError(
-            f"a rate of {100 * _RATE:g} % needs at least {round(1 / _RATE):,} unmarked keys, but `keys={keys}`; give "
-            "more"
-        )
-    if students < 1 or steps < 1:
-        raise PotstillError(f"at least 1 student and 1 update are required, not {students} and {steps}; change them")
+    settings = with_changes(settings, changes)
     secret = read_secret(key)
     small = distilled if isinstance(distilled, Distilled) else load(distilled)
     features = read_features(small)
     with progress_context(progress) as watcher:
         report = count_callback(progress, watcher)
-        values = _set_values(features, secret, keys, seed)
+        values = _set_values(features, secret, settings.keys, seed)
         values["curve"] = _curve(features, secret, values["carrier"], seed) if values["marked"] else None
         models: dict[str, list[_Tested]] = {}
-        test = _Test(small=small, features=features, secret=secret, keys=keys, queries=queries, seed=seed)
+        test = _Test(small=small, features=features, secret=secret, settings=settings, seed=seed)
         if model is not None:
             models["the model"] = [test(open_model(model, lambda: _name(network, small), small))]
         if data is not None:
             bench_set, splits = load_set_and_splits(small, data, device)
             bench = make_bench(
-                bench_set, splits, network=parse_network(network), students=students, steps=steps, seed=seed,
+                bench_set, splits, network=parse_network(network), students=settings.students, steps=settings.steps,
+                seed=seed,
             )  # fmt: skip
             conditions = (bench.distilled_condition(), bench.random_condition())
             for n, condition in enumerate(conditions):
@@ -142,9 +131,7 @@ def audit_provenance(
     values["models"] = {name: [_model_values(one) for one in scores] for name, scores in models.items()}
     return Audit(
         part="provenance", sentence=_sentence(values), tables=_tables(values), notes=_notes(values, features),
-        settings={
-            "keys": keys, "students": students, "steps": steps, "queries": queries, "seed": seed, "rate": _RATE,
-        },
+        settings={**asdict(settings), "seed": seed, "rate": _RATE},
         values=values, seconds=time.monotonic() - started,
     )  # fmt: skip
 
@@ -218,16 +205,16 @@ class _Test:
     small: Distilled
     features: Features
     secret: bytes
-    keys: int
-    queries: int
+    settings: ProvenanceSettings
     seed: int
 
     def __call__(self, model: nn.Module | Query) -> _Tested:
-        of = (self.small, self.features, self.secret, self.keys, self.seed)
+        of = (self.small, self.features, self.secret, self.settings.keys, self.seed)
+        queries = self.settings.queries
         if isinstance(model, nn.Module):
-            asked = score_outputs(query_of(model, self.small), *of, queries=self.queries)
+            asked = score_outputs(query_of(model, self.small), *of, queries=queries)
             return _Tested(score_model(model, *of), asked)
-        return _Tested(None, score_outputs(model, *of, queries=self.queries))
+        return _Tested(None, score_outputs(model, *of, queries=queries))
 
 
 def _students(bench: Bench, condition: Condition, test: _Test, report: Any) -> list[_Tested]:

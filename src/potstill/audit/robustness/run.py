@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from potstill._util.audit_settings import RobustnessSettings, with_changes
 from potstill.audit.result import Audit
 from potstill.audit.robustness.attacks import (
     Attack,
@@ -42,29 +43,21 @@ __all__ = ["EPS", "EPS_L2", "StudentResult", "audit_robustness", "measure_studen
 
 EPS, EPS_L2 = (2 / 255, 8 / 255), (0.5,)
 """Radii of L∞ and L2 that are usual for small pictures."""
-STUDENTS, STEPS, FULL_STEPS, SAMPLES = 3, 180, 600, 1000
 
 
 def audit_robustness(
     distilled: Distilled | str | Path,
     data: Any,
+    settings: RobustnessSettings = RobustnessSettings(),  # a frozen value
     *,
     eps: Sequence[float] = EPS,
     eps_l2: Sequence[float] = EPS_L2,
-    attack_steps: int = 20,
-    queries: int = 100,
-    autoattack: bool = False,
     ood: Any = None,
-    samples: int = SAMPLES,
-    students: int = STUDENTS,
-    steps: int = STEPS,
-    full_steps: int = FULL_STEPS,
-    lr: float | None = None,
-    adversary: str = "none",
     network: str | CustomNetwork | None = None,
     seed: int = 0,
     device: str = "auto",
     progress: CountCallback = "auto",
+    **changes: Any,
 ) -> Audit:
     """Measure how much of the accuracy of a set's students is left under attack and on changed pictures.
 
@@ -79,24 +72,16 @@ def audit_robustness(
     Args:
         distilled: a set, or its path.
         data: anything `potstill.load_data` takes or returns; the set's own reading options apply. Pictures.
+        settings: attacks, number and training of the students.
         eps: radii of L∞ above 0 and at most 1, where pixels are in [0, 1].
         eps_l2: radii of L2, in the same units; may be empty.
-        attack_steps: steps of PGD.
-        queries: forward passes of random search for each picture.
-        autoattack: also run AutoAttack (standard version) at every radius of L∞; needs the extra ``attacks``. It takes
-            several times as long as all else.
         ood: data whose pictures belong to no class, of the same shape (their test part, if they have one). Default:
             uniform noise, and test pictures with shuffled patches.
-        samples: largest number of test pictures, and of outliers.
-        students: students of each training set, at least 2; intervals are over them.
-        steps: updates of a student of the set and of as many real samples.
-        full_steps: updates of a student of all training data.
-        lr: learning rate of all students. Default: the one learned with the set, else 0.03.
-        adversary: adversarial training of all students: ``pgd:eps=8/255,steps=7`` or ``fgsm:eps=8/255``. Default: none.
         network: network of the students. Default: the one that the set was made with.
         seed: seed of every draw.
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: callback ``progress(name, done, total)``; ``auto``: show it on stderr; ``None``: silent.
+        changes: fields of ``settings`` by name, in place of theirs.
 
     Returns:
         The part ``robustness`` of an audit. ``values`` has ``clean``, ``attacks``, ``strongest``, ``kept``,
@@ -116,26 +101,21 @@ def audit_robustness(
     """
     started = time.monotonic()
     keep_freed_memory()
-    for what, number, least in (
-        ("students", students, 2), ("steps", steps, 1), ("full_steps", full_steps, 1),
-        ("attack_steps", attack_steps, 1), ("queries", queries, 1), ("samples", samples, 2),
-    ):  # fmt: skip
-        if number < least:
-            raise PotstillError(f"a robustness audit needs `{what}=` of at least {least}, not {number}; change it")
-    settings = AttackSettings(
-        eps=_radii("eps", eps, 1.0), eps_l2=_radii("eps_l2", eps_l2, math.inf), steps=attack_steps, queries=queries,
-        seed=seed, autoattack=autoattack,
+    settings = with_changes(settings, changes)
+    attacks = AttackSettings(
+        eps=_radii("eps", eps, 1.0), eps_l2=_radii("eps_l2", eps_l2, math.inf), steps=settings.attack_steps,
+        queries=settings.queries, seed=seed, autoattack=settings.autoattack,
     )  # fmt: skip
-    if not settings.eps:
+    if not attacks.eps:
         raise PotstillError("a robustness audit needs a radius of L∞ at least, but `eps=` is empty; give one")
     small, splits = load_set_and_splits(distilled, data, device)
     _check_data(splits)
-    if autoattack:
+    if settings.autoattack:
         check_auto_attack(len(splits.train.classes))
-    strange = None if ood is None else _outliers(ood, splits.train, samples, seed)
+    strange = None if ood is None else _outliers(ood, splits.train, settings.samples, seed)
     bench = make_bench(
-        small, splits, network=parse_network(network), eval_split="test", students=students, steps=steps, lr=lr,
-        seed=seed, most=samples, adversary=adversary,
+        small, splits, network=parse_network(network), eval_split="test", students=settings.students,
+        steps=settings.steps, lr=settings.lr, seed=seed, most=settings.samples, adversary=settings.adversary,
     )  # fmt: skip
     x = _pictures(bench.eval_source, len(bench.eval_source))
     outliers = {
@@ -144,18 +124,17 @@ def audit_robustness(
     } if strange is None else strange  # fmt: skip
     with progress_context(progress) as watcher:
         bench = replace(bench, report=count_callback(progress, watcher))
-        networks = train_students(bench, full_steps)
-        results = measure_students(bench, networks, x, settings, outliers)
-    values = result_values(results, bench.eval_source.labels, settings)
+        networks = train_students(bench, settings.full_steps)
+        results = measure_students(bench, networks, x, attacks, outliers)
+    values = result_values(results, bench.eval_source.labels, attacks)
     return Audit(
-        part="robustness", sentence=sentence(values, settings), tables=tables(values, settings), values=values,
-        notes=notes(values, settings, len(x), {name: len(of) for name, of in outliers.items()},
-                    students - values["n"], full_steps, steps, adversary),
+        part="robustness", sentence=sentence(values, attacks), tables=tables(values, attacks), values=values,
+        notes=notes(values, attacks, len(x), {name: len(of) for name, of in outliers.items()},
+                    settings.students - values["n"], settings.full_steps, settings.steps, settings.adversary),
         settings={
-            "students": students, "steps": steps, "full_steps": full_steps, "lr": bench.protocol.recipe.lr[0],
-            "adversary": adversary, "network": bench.make.name, "seed": seed, "test_samples": len(x),
-            "eps": list(settings.eps), "eps_l2": list(settings.eps_l2), "attack_steps": attack_steps,
-            "queries": queries, "autoattack": autoattack, "outliers": {name: len(of) for name, of in outliers.items()},
+            **asdict(settings), "lr": bench.protocol.recipe.lr[0], "network": bench.make.name, "seed": seed,
+            "test_samples": len(x), "eps": list(attacks.eps), "eps_l2": list(attacks.eps_l2),
+            "outliers": {name: len(of) for name, of in outliers.items()},
         },
         seconds=time.monotonic() - started,
     )  # fmt: skip

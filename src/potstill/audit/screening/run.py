@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from potstill._util.audit_settings import Screening, with_changes
 from potstill.audit.result import Audit, AuditTable
 from potstill.audit.screening.threshold import METRICS, Scores, compare_rates, rates, threshold_at
 from potstill.core import Source, Splits
@@ -39,37 +40,6 @@ LEAST = 10
 _NAMES = {"set": "the set", "random": "as many random", "all data": "all data"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Screening:
-    """Settings of `audit_screening`.
-
-    Raises:
-        PotstillError: a number is out of its range.
-    """
-
-    positive: str | None = None
-    """The class to be found; ``None``: the rarer of two."""
-    specificity: float = 0.9
-    """Share of negative samples that the threshold lets through as negative, in [0.5, 1)."""
-    students: int = 5
-    """Students of each training set, at least 2; intervals are over them."""
-    steps: int = 180
-    """Updates of a student of the set and of as many real samples."""
-    full_steps: int = 600
-    """Updates of a student of all training data."""
-    lr: float | None = None
-    """Learning rate of all students; ``None``: the one learned with the set, else 0.03."""
-
-    def __post_init__(self) -> None:
-        if self.students < 2 or min(self.steps, self.full_steps) < 1:
-            raise PotstillError(
-                "a screening audit needs at least 2 students and 1 update, not "
-                f"{self.students} and {min(self.steps, self.full_steps)}; change them"
-            )
-        if not 0.5 <= self.specificity < 1:
-            raise PotstillError(f"specificity must be at least 0.5 and below 1, not {self.specificity:g}; change it")
-
-
 def audit_screening(
     distilled: Distilled | str | Path,
     data: Any,
@@ -79,6 +49,7 @@ def audit_screening(
     seed: int = 0,
     device: str = "auto",
     progress: CountCallback = "auto",
+    **changes: Any,
 ) -> Audit:
     """Measure how well students of a set find one class: AUROC, and sensitivity at a fixed specificity.
 
@@ -95,6 +66,7 @@ def audit_screening(
         seed: seed of every draw.
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: callback ``progress(name, done, total)``; ``auto``: show it on stderr; ``None``: silent.
+        changes: fields of ``settings`` by name, in place of theirs.
 
     Returns:
         The part ``screening`` of an audit. ``values`` has ``rates`` by training set, ``difference`` of the set to the
@@ -115,6 +87,7 @@ def audit_screening(
     """
     started = time.monotonic()
     keep_freed_memory()
+    settings = with_changes(settings, changes)
     small, splits = load_set_and_splits(distilled, data, device)
     positive = _positive_class(splits, settings.positive)
     whole = make_bench(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from tyro.conf import arg
 
+from potstill._util.audit_settings import FairnessSettings
 from potstill._util.progress import ProgressReporter
 from potstill.cli.audits import AuditCommand
 from potstill.cli.command import DataCommand, Parsed, optional
@@ -18,7 +19,7 @@ __all__ = ["AuditFairness"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditFairness(AuditCommand, DataCommand):
+class AuditFairness(FairnessSettings, AuditCommand, DataCommand):
     """Measure whom a set serves badly, and if it amplifies a bias of the data.
 
     Students of the set, of as many random real samples and of all data are tested by --attribute (sex, colour,
@@ -28,16 +29,6 @@ class AuditFairness(AuditCommand, DataCommand):
 
     data: Annotated[str, arg(metavar="DATA")]
     """The real data that the set was made of, with a test part."""
-    students: Annotated[int, arg(metavar="K")] = 5
-    """Students of each training set; intervals are over them."""
-    steps: Annotated[int, arg(metavar="N")] = 180
-    """Updates of a student of the set and of as many real samples."""
-    full_steps: Annotated[int, arg(metavar="N")] = 600
-    """Updates of a student of all training data."""
-    lr: Annotated[float | None, optional("R")] = None
-    """Learning rate of the students (else the one learned with the set, or 0.03)."""
-    least: Annotated[int, arg(metavar="N")] = 10
-    """Test samples below which a value, or a value in a class, is left out and named."""
     network: Annotated[str | None, optional("NAME")] = None
     """Network of the students (else the one that the set was made with)."""
 
@@ -59,7 +50,6 @@ class AuditFairness(AuditCommand, DataCommand):
         small, _, splits = load_set_and_data(parsed, self.file, self.data, progress)
         distilled, splits = load_set_and_splits(small, splits, self.device)
         return audit_fairness(
-            distilled, splits, students=self.students, steps=self.steps, full_steps=self.full_steps, lr=self.lr,
-            least=self.least, network=self.network, seed=self.seed, device=self.device,
-            progress=progress.report_count,
+            distilled, splits, self.settings_as(FairnessSettings), network=self.network, seed=self.seed,
+            device=self.device, progress=progress.report_count,
         )  # fmt: skip

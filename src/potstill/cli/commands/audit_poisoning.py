@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from tyro.conf import arg
-
+from potstill._util.audit_settings import PoisoningSettings
 from potstill._util.progress import ProgressReporter
 from potstill.cli.audits import AuditCommand
 from potstill.cli.command import DataCommand, Parsed, optional
@@ -18,7 +17,7 @@ __all__ = ["AuditPoisoning"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditPoisoning(AuditCommand, DataCommand):
+class AuditPoisoning(PoisoningSettings, AuditCommand, DataCommand):
     """Look for a trigger or wrong labels that somebody put into a set of pictures, or into the data it was made of.
 
     By students of the set: trigger inversion, spectral signatures, activation clustering. With trusted data also: do
@@ -27,18 +26,6 @@ class AuditPoisoning(AuditCommand, DataCommand):
 
     data: Annotated[str | None, optional("DATA")] = None
     """Real data that are trusted, of the set's shape and classes; not those that may be poisoned themselves."""
-    students: Annotated[int, arg(metavar="K")] = 3
-    """Students of the set, and networks of trusted data."""
-    samples: Annotated[int, arg(metavar="N")] = 500
-    """Trusted pictures at most that triggers are put on."""
-    steps: Annotated[int, arg(metavar="N")] = 180
-    """Updates of a student."""
-    trusted_steps: Annotated[int, arg(metavar="N")] = 600
-    """Updates of a network of trusted data."""
-    inversion_steps: Annotated[int, arg(metavar="N")] = 400
-    """Updates of the triggers that are looked for."""
-    lr: Annotated[float | None, optional("R")] = None
-    """Learning rate of the networks (else the one learned with the set, or 0.03)."""
     network: Annotated[str | None, optional("NAME")] = None
     """Network of the students (else the one that the set was made with)."""
 
@@ -61,7 +48,6 @@ class AuditPoisoning(AuditCommand, DataCommand):
         small = load(self.file)
         splits = None if self.data is None else load_data(parsed, self.data, progress, small.metadata)
         return audit_poisoning(
-            small, splits, students=self.students, steps=self.steps, trusted_steps=self.trusted_steps,
-            inversion_steps=self.inversion_steps, samples=self.samples, lr=self.lr, network=self.network,
-            seed=self.seed, device=self.device, progress=progress.report_count,
+            small, splits, self.settings_as(PoisoningSettings), network=self.network, seed=self.seed,
+            device=self.device, progress=progress.report_count,
         )  # fmt: skip

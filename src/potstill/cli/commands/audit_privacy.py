@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from tyro.conf import arg
 
+from potstill._util.audit_settings import PrivacySettings
 from potstill._util.formatting import format_estimate_words
 from potstill._util.progress import ProgressReporter
 from potstill.cli.audits import AuditCommand
@@ -20,7 +21,7 @@ __all__ = ["AuditPrivacy"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditPrivacy(AuditCommand, DataCommand):
+class AuditPrivacy(PrivacySettings, AuditCommand, DataCommand):
     """Measure what a set gives away of the records that it was made of.
 
     First, in seconds: items that are near copies of a training record, or nearest to the one that they started from.
@@ -34,14 +35,8 @@ class AuditPrivacy(AuditCommand, DataCommand):
     fpr: Annotated[Specs | None, optional("RATE,...")] = None
     """False-positive rates, each at least 1 over the tested held-out records. (default: 0.001,0.01, where there are
     records enough)"""
-    students: Annotated[int, arg(metavar="K")] = 2
-    """Networks whose mean loss is taken."""
     updates: Annotated[int, arg(metavar="N")] = 300
     """Updates of each of these networks."""
-    shadows: Annotated[int | None, optional("K")] = None
-    """Runs that make the set again, with canaries: 1 (a bound of ε alone), or an even number of at least 4."""
-    canaries: Annotated[int, arg(metavar="N")] = 500
-    """Training records that get another class, and are in each run with probability one half."""
 
     main_options: ClassVar[tuple[str, ...]] = (
         "data", "out", "fpr", "shadows", "canaries", "students", "updates", "seed", "device",
@@ -75,8 +70,8 @@ class AuditPrivacy(AuditCommand, DataCommand):
             estimate = format_estimate_words(seconds)
             progress.note(f"{self.shadows} shadow runs: {estimate} to make the sets, and more to attack them")
         return audit_privacy(
-            small, splits, fpr=None if self.fpr is None else [float(rate) for rate in self.fpr], students=self.students,
-            learner=Learner(steps=self.updates), shadows=self.shadows or 0, canaries=self.canaries,
+            small, splits, self.settings_as(PrivacySettings),
+            fpr=None if self.fpr is None else [float(rate) for rate in self.fpr], learner=Learner(steps=self.updates),
             folder=None if self.out is None else self.out.with_name(f"{self.out.name}.shadows"), seed=self.seed,
             device=self.device, progress=progress.report_count,
         )  # fmt: skip

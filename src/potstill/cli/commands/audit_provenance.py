@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from tyro.conf import arg
 
+from potstill._util.audit_settings import ProvenanceSettings
 from potstill._util.import_from_file import is_file_reference
 from potstill._util.progress import ProgressReporter
 from potstill.cli.audits import AuditCommand
@@ -21,7 +22,7 @@ __all__ = ["AuditProvenance"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditProvenance(AuditCommand, DataCommand):
+class AuditProvenance(ProvenanceSettings, AuditCommand, DataCommand):
     """Test if a key marked a set, anybody's, how many of its items prove it, and if a model was trained on it.
 
     A z-test over the whole set; how many of 1,000 keys that marked nothing pass it, too, is counted.
@@ -38,14 +39,6 @@ class AuditProvenance(AuditCommand, DataCommand):
     returns its outputs."""
     network: Annotated[str | None, optional("NAME")] = None
     """Network of the model and of the students (else the one that the set was made with)."""
-    keys: Annotated[int, arg(metavar="N")] = 1000
-    """Keys that marked nothing."""
-    students: Annotated[int, arg(metavar="K")] = 3
-    """Students of each training set."""
-    steps: Annotated[int, arg(metavar="N")] = 180
-    """Updates of a student."""
-    queries: Annotated[int, arg(metavar="N")] = 10_000
-    """Pictures that a model is asked about, in the test by its outputs alone."""
 
     main_options: ClassVar[tuple[str, ...]] = (
         "key", "out", "model", "network", "data", "students", "seed", "device",
@@ -71,9 +64,8 @@ class AuditProvenance(AuditCommand, DataCommand):
         if self.data is not None:
             _, _, splits = load_set_and_data(parsed, self.file, self.data, progress)
         return audit_provenance(
-            small, self.key, data=splits, model=self.model, network=self.network, keys=self.keys,
-            students=self.students, steps=self.steps, queries=self.queries, seed=self.seed, device=self.device,
-            progress=progress.report_count,
+            small, self.key, self.settings_as(ProvenanceSettings), data=splits, model=self.model,
+            network=self.network, seed=self.seed, device=self.device, progress=progress.report_count,
         )  # fmt: skip
 
 

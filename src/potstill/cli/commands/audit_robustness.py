@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from tyro.conf import arg
 
+from potstill._util.audit_settings import RobustnessSettings
 from potstill._util.progress import ProgressReporter
 from potstill.cli.audits import AuditCommand
-from potstill.cli.command import DataCommand, Flag, Misuse, Parsed, optional
+from potstill.cli.command import DataCommand, Misuse, Parsed, optional
 from potstill.cli.option_types import Specs
 from potstill.cli.reading import load_set_and_data
 
@@ -19,7 +20,7 @@ __all__ = ["AuditRobustness"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditRobustness(AuditCommand, DataCommand):
+class AuditRobustness(RobustnessSettings, AuditCommand, DataCommand):
     """Measure how much of the accuracy of a set's students is left under attack and on changed pictures.
 
     Students of the set, of as many random real samples and of all data are attacked by FGSM, PGD, transfer and random
@@ -32,26 +33,8 @@ class AuditRobustness(AuditCommand, DataCommand):
     """Radii of L∞, where pixels are in [0, 1]."""
     eps_l2: Annotated[Specs, arg(metavar="RADIUS,...")] = ("0.5",)
     """Radii of L2, in the same units."""
-    attack_steps: Annotated[int, arg(metavar="N")] = 20
-    """Steps of PGD."""
-    queries: Annotated[int, arg(metavar="N")] = 100
-    """Forward passes of random search for each picture."""
-    autoattack: Flag = False
-    """Also run AutoAttack (the extra attacks); it takes several times as long as all else."""
     ood: Annotated[str | None, optional("DATA")] = None
     """Pictures of no class, of the same shape (else uniform noise, and test pictures in shuffled patches)."""
-    samples: Annotated[int, arg(metavar="N")] = 1000
-    """Test pictures at most."""
-    students: Annotated[int, arg(metavar="K")] = 3
-    """Students of each training set; intervals are over them."""
-    steps: Annotated[int, arg(metavar="N")] = 180
-    """Updates of a student of the set and of as many real samples."""
-    full_steps: Annotated[int, arg(metavar="N")] = 600
-    """Updates of a student of all training data."""
-    lr: Annotated[float | None, optional("R")] = None
-    """Learning rate of the students (else the one learned with the set, or 0.03)."""
-    adversary: Annotated[str, arg(metavar="NAME")] = "none"
-    """Train all students on adversarial examples: pgd:eps=8/255,steps=7 or fgsm:eps=8/255."""
     network: Annotated[str | None, optional("NAME")] = None
     """Network of the students (else the one that the set was made with)."""
 
@@ -81,12 +64,10 @@ class AuditRobustness(AuditCommand, DataCommand):
         small, _, splits = load_set_and_data(parsed, self.file, self.data, progress)
         distilled, splits = load_set_and_splits(small, splits, self.device)
         return audit_robustness(
-            distilled, splits, eps=[_radius(radius, "--eps") for radius in self.eps],
-            eps_l2=[_radius(radius, "--eps-l2") for radius in self.eps_l2], attack_steps=self.attack_steps,
-            queries=self.queries, autoattack=self.autoattack, ood=self.ood, samples=self.samples,
-            students=self.students, steps=self.steps, full_steps=self.full_steps,
-            lr=self.lr, adversary=self.adversary, network=self.network, seed=self.seed, device=self.device,
-            progress=progress.report_count,
+            distilled, splits, self.settings_as(RobustnessSettings),
+            eps=[_radius(radius, "--eps") for radius in self.eps],
+            eps_l2=[_radius(radius, "--eps-l2") for radius in self.eps_l2], ood=self.ood, network=self.network,
+            seed=self.seed, device=self.device, progress=progress.report_count,
         )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from tyro.conf import arg
 
+from potstill._util.audit_settings import Screening
 from potstill._util.progress import ProgressReporter
 from potstill.cli.audits import AuditCommand
 from potstill.cli.command import DataCommand, Parsed, optional
@@ -18,7 +19,7 @@ __all__ = ["AuditScreening"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditScreening(AuditCommand, DataCommand):
+class AuditScreening(Screening, AuditCommand, DataCommand):
     """Measure how well students of a set find one class: AUROC, and sensitivity at a fixed specificity.
 
     Students of the set, of as many random real samples and of all data are tested on the same samples. The threshold is
@@ -27,18 +28,6 @@ class AuditScreening(AuditCommand, DataCommand):
 
     data: Annotated[str, arg(metavar="DATA")]
     """The real data that the set was made of, with a test part."""
-    positive: Annotated[str | None, optional("CLASS")] = None
-    """The class to be found (else the rarer of two)."""
-    specificity: Annotated[float, arg(metavar="F")] = 0.9
-    """Share of the other samples that the threshold lets through."""
-    students: Annotated[int, arg(metavar="K")] = 5
-    """Students of each training set; intervals are over them."""
-    steps: Annotated[int, arg(metavar="N")] = 180
-    """Updates of a student of the set and of as many real samples."""
-    full_steps: Annotated[int, arg(metavar="N")] = 600
-    """Updates of a student of all training data."""
-    lr: Annotated[float | None, optional("R")] = None
-    """Learning rate of the students (else the one learned with the set, or 0.03)."""
     network: Annotated[str | None, optional("NAME")] = None
     """Network of the students (else the one that the set was made with)."""
 
@@ -54,13 +43,10 @@ class AuditScreening(AuditCommand, DataCommand):
         return (self.data,)
 
     def measure(self, parsed: Parsed, progress: ProgressReporter) -> "Audit":
-        from potstill.audit.screening import Screening, audit_screening
+        from potstill.audit.screening import audit_screening
         from potstill.runs.load_data import load_set_and_splits
 
-        settings = Screening(
-            positive=self.positive, specificity=self.specificity, students=self.students, steps=self.steps,
-            full_steps=self.full_steps, lr=self.lr,
-        )  # fmt: skip
+        settings = self.settings_as(Screening)
         small, _, splits = load_set_and_data(parsed, self.file, self.data, progress)
         distilled, splits = load_set_and_splits(small, splits, self.device)
         return audit_screening(
