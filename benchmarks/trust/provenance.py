@@ -49,7 +49,6 @@ NULL = 1000
 GENERATORS = {"VAE, 64 latents": 64, "VAE, 16 latents": 16}
 """Autoencoders that pictures are made again by, and the numbers of their latents."""
 WIDTH, EPOCHS, KL = 32, 10, 0.1
-_PASSED = ("false_positives", "false_positives by outputs")
 Distortion = Callable[[Tensor, torch.Generator], Tensor]
 
 
@@ -370,7 +369,7 @@ def main() -> None:
     parser.add_argument("--again", type=int, default=50, help="steps of dm after the mark")
     parser.add_argument("--tuning", type=int, default=180, help="updates on ten times as many real samples")
     parser.add_argument(
-        "--old", action="store_true", help="take the rows of other distortions, and of distilling again, as stored"
+        "--old", action="store_true", help="measure what was added later alone: all other tables stay as stored"
     )
     parser.add_argument("--folder", type=Path, default=Path("runs/provenance"))
     parser.add_argument("--out", type=Path, default=Path("results/trust/provenance.json"))
@@ -388,25 +387,13 @@ def main() -> None:
     for name in args.sets.split(","):
         cells.append(cell(args.folder / f"{name.replace('/', '-')}.json", name, args))
         print(name, "done in", cells[-1]["seconds"], "s", flush=True)
-    found = summarize(cells)
-    if stored is not None:
-        found["survived"] = [*kept_rows(stored, found), *found["survived"]]
-    held = {"settings": settings, "machine": machine(), **found}
+    added = {"settings": settings, "machine": machine(), **later_tables(cells)}
+    if stored is None:
+        held = {"settings": settings, "machine": machine(), **summarize(cells), "added": added}
+    else:
+        held = stored | {"added": added}
     args.out.write_text(json.dumps(held, indent=1) + "\n")
-    show(found)
-
-
-def kept_rows(stored: dict[str, Any], found: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the stored rows that were not measured again.
-
-    Raises:
-        SystemExit: the marks are others.
-    """
-    scores = [[one["score"] for one in of["sets"]] for of in (stored, found)]
-    if not np.allclose(*scores, atol=1e-6):
-        raise SystemExit(f"the stored sets have other marks: {scores}")
-    names = {row["name"] for row in found["survived"]}
-    return [row for row in stored["survived"] if row["name"] not in names]
+    show(held)
 
 
 def summarize(cells: list[dict[str, Any]]) -> dict[str, Any]:
@@ -423,10 +410,11 @@ def summarize(cells: list[dict[str, Any]]) -> dict[str, Any]:
             "marked_bytes": mean([after for _, after in of["bytes"]]), "unmarked": of["unmarked"],
             "accuracy": {"marked": mean([a for a, _ in pairs]), "plain": mean([b for _, b in pairs])},
             "utility": paired_difference([a for a, _ in pairs], [b for _, b in pairs]),
-            "proves": [one["proves"] for one in of["curves"]], "exponent": [one["exponent"] for one in of["curves"]],
         })  # fmt: skip
-    for kind in ("redistilled", "distortions"):
+    for kind in ("distortions", "redistilled"):
         for name in cells[0][kind]:
+            if "accuracy" in cells[0][kind][name]:
+                continue
             rows = [of[kind][name] for of in cells]
             survived.append({
                 "name": name, "by_set": [[row["hits"], row["n"]] for row in rows],
@@ -434,9 +422,6 @@ def summarize(cells: list[dict[str, Any]]) -> dict[str, Any]:
                 "n": sum(row["n"] for row in rows), "score": mean([z for row in rows for z in row["scores"]]),
                 "false_positives": None if rows[0].get("false_positives") is None
                 else mean([row["false_positives"] for row in rows]),
-                **({"accuracy": paired_difference(*(
-                    [mean([pair[at] for pair in row["accuracy"]]) for row in rows] for at in (1, 0)
-                ))} if "accuracy" in rows[0] else {}),
             })  # fmt: skip
     for network in STUDENTS:
         rows = [
@@ -447,14 +432,49 @@ def summarize(cells: list[dict[str, Any]]) -> dict[str, Any]:
         ]
         models[network] = {
             name: {"recognised": sum(row[f"score of {name}"] >= limit for row in rows), "n": len(rows),
-                   "score": mean([row[f"score of {name}"] for row in rows]),
-                   "by outputs": sum(row[f"outputs of {name}"] >= limit for row in rows),
-                   "score by outputs": mean([row[f"outputs of {name}"] for row in rows])}
+                   "score": mean([row[f"score of {name}"] for row in rows])}
             for name in ("marked", "tuned", "plain")
-        }  # fmt: skip
-        models[network] |= {key: mean([row[key] for row in rows]) for key in _PASSED}
+        } | {"false_positives": mean([row["false_positives"] for row in rows])}  # fmt: skip
     a, b = ([one["accuracy"][name] for one in sets] for name in ("marked", "plain"))
     return {"sets": sets, "survived": survived, "models": models, "utility": paired_difference(a, b)}
+
+
+def later_tables(cells: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the tables of subsets of items, of pictures that are made again, and of both tests of models."""
+    mean = lambda values: sum(values) / len(values) if values else None  # noqa: E731
+    limit = threshold(1)
+    again = []
+    for name in (name for name, row in cells[0]["distortions"].items() if "accuracy" in row):
+        rows = [of["distortions"][name] for of in cells]
+        accuracies = [[mean([pair[at] for pair in row["accuracy"]]) for row in rows] for at in (1, 0)]
+        again.append({
+            "name": name, "by_set": [[row["hits"], row["n"]] for row in rows], "n": sum(row["n"] for row in rows),
+            "rate": sum(row["hits"] for row in rows) / sum(row["n"] for row in rows),
+            "score": mean([z for row in rows for z in row["scores"]]),
+            "false_positives": mean([row["false_positives"] for row in rows]),
+            "accuracy": paired_difference(*accuracies),
+        })  # fmt: skip
+    models = {}
+    for network in STUDENTS:
+        rows = [
+            row
+            for of in cells
+            for carrier, row in zip(of["carriers"], of["students"][network], strict=False)
+            if carrier == "class"
+        ]
+        models[network] = {
+            "n": len(rows),
+            **{f"{by}, {name}": {"recognised": sum(row[f"{key} of {name}"] >= limit for row in rows),
+                                 "score": mean([row[f"{key} of {name}"] for row in rows])}
+               for by, key in (("gradients", "score"), ("outputs", "outputs"))
+               for name in ("marked", "tuned", "plain")},
+            "false_positives": mean([row["false_positives by outputs"] for row in rows]),
+        }  # fmt: skip
+    curves = [
+        {"set": of["set"], **{name: [one[name] for one in of["curves"]] for name in ("proves", "exponent")}}
+        for of in cells
+    ]
+    return {"curves": curves, "again": again, "models": models}
 
 
 def show(found: dict[str, Any]) -> None:
@@ -466,6 +486,8 @@ def show(found: dict[str, Any]) -> None:
               f"unmarked {one['false_positives']}, {one['by_set']}")  # fmt: skip
     print(found["models"])
     print("accuracy, marked minus unmarked, over sets:", found["utility"])
+    for rows in found["added"].values():
+        print(*(rows if isinstance(rows, list) else rows.items()), sep="\n")
 
 
 if __name__ == "__main__":

@@ -192,7 +192,7 @@ class ProvenanceSettings(AuditSettings):
     steps: Annotated[int, _N] = 180
     """Updates of a student."""
     queries: Annotated[int, _N] = 10_000
-    """Pictures that a model is asked about, in the test by its outputs alone."""
+    """Largest number of pictures that go to a model, in the test by its outputs alone."""
 
     def validate(self) -> None:
         """Check the fields."""

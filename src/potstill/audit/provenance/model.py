@@ -37,7 +37,7 @@ _PROBES = 256
 """Largest number of items whose gradients are taken."""
 _POWER = 1.0
 QUERIES = 10_000
-"""Largest number of pictures that a model is asked about, where its outputs alone are seen."""
+"""Largest number of pictures that go to a model whose outputs alone are seen."""
 _STEP = 0.1
 """Change of a probe: root mean square over the standard deviation of the set's pixels."""
 _CHUNK = 500
@@ -140,8 +140,8 @@ def score_outputs(
     """Return z of a key for a model whose outputs alone are seen, and z of ``keys`` keys that marked nothing.
 
     Args:
-        query: the model; it is asked about pictures in the set's value range.
-        queries: pictures that it may be asked about. With fewer than two for each marked coefficient, some
+        query: the model; pictures that go to it are in the set's value range.
+        queries: largest number of pictures that go to it. With fewer than two for each marked coefficient, some
             coefficients are left out, drawn by ``seed``.
 
     Raises:
