@@ -150,8 +150,8 @@ def test_what_cannot_be_measured_is_refused_in_one_line() -> None:
             audit_screening(made, data, how, **OPTIONS)
         assert "\n" not in str(caught.value)
     for wrong in ({"students": 1}, {"steps": 0}, {"specificity": 0.4}, {"specificity": 1.0}):
-        with pytest.raises(PotstillError):
-            Screening(**wrong)  # type: ignore[arg-type]
+        with pytest.raises(PotstillError, match="at least"):
+            audit_screening(small, splits, replace(QUICK, **wrong), **OPTIONS)  # type: ignore[arg-type]
 
 
 def test_the_command_writes_the_part_into_the_audit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
