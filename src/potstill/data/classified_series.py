@@ -17,6 +17,7 @@ from potstill.data.limits import require_memory
 from potstill.data.python_objects import pick_arrays, read_npz_arrays
 from potstill.data.read_options import ReadOptions
 from potstill.data.removed_columns import remove_columns
+from potstill.data.sequences import FASTA_SUFFIXES, read_fasta_folder, read_sequences
 from potstill.data.series_files import (
     FOLDER_SUFFIXES,
     LabelledSeries,
@@ -79,7 +80,8 @@ def _parse_form(spelled: str | None) -> tuple[str, _Form]:
 
 def read_classified_series(task: Task, data: object, options: ReadOptions) -> Splits:
     """Read series with a class each: a table in long form, a folder of tables by class, a file of the UCR and UEA
-    archives, or arrays (n, channels, length) or (n, length) with labels.
+    archives, sequences of bases in a table or in FASTA files by class, or arrays (n, channels, length) or (n, length)
+    with labels.
 
     A long table has a row for each point in time, and the columns that ``series`` and ``label`` name. A table without
     ``series`` has a row for each series. Lists may hold arrays (channels, length) of several lengths.
@@ -165,7 +167,7 @@ def _is_series_folder(root: Path) -> bool:
 
     if holds_graph(root):
         return False
-    return first_suffix(root) in FOLDER_SUFFIXES
+    return first_suffix(root) in (*FOLDER_SUFFIXES, *FASTA_SUFFIXES)
 
 
 def _read(data: object, options: ReadOptions) -> tuple[str, LabelledSeries, LabelledSeries | None]:
@@ -182,6 +184,8 @@ def _read(data: object, options: ReadOptions) -> tuple[str, LabelledSeries, Labe
             return name, read_archive_file(pair[0]), None if pair[1] is None else read_archive_file(pair[1])
         if path.is_dir():
             _refuse_columns(options, str(data))
+            if first_suffix(path) in FASTA_SUFFIXES:
+                return path.resolve().name, *read_fasta_folder(path)
             return path.resolve().name, *read_series_folder(path, options)
         if suffix == ".npz":
             _refuse_columns(options, str(data))
@@ -214,7 +218,9 @@ def _refuse_columns(options: ReadOptions, what: str) -> None:
 
 def _of_table(table: Any, options: ReadOptions, name: str) -> LabelledSeries:
     table = remove_columns([table], options.remove_columns, options.label, name)[0]
-    return (read_wide_table if options.series is None else read_long_table)(table, options, name)
+    if options.series is not None:
+        return read_long_table(table, options, name)
+    return read_sequences(table, options, name) or read_wide_table(table, options, name)
 
 
 def _of_arrays(arrays: Mapping[str, Any], name: str) -> tuple[LabelledSeries, LabelledSeries | None]:
