@@ -61,8 +61,12 @@ MORE: dict[str, dict[str, Any]] = {
     "condtsf, series": {"method": "condtsf", "length": 1},
     "dc, half as many cosines": {"method": "dc", "length": 1, "harmonics": 2},
     "condtsf without its steps": {"method": CondTSF(**QUICK, gap=10**6), "length": 1},
+    "kip, twice the points": {"method": "kip", "length": 2},
+    "condtsf, twice the points": {"method": "condtsf", "length": 2},
 }
-"""Rows of ``--more``; the last one is matching of trajectories in the same networks."""
+"""Rows of ``--more``; that without its steps is matching of trajectories in the same networks."""
+SHORT = ("elnino", "nottem")
+"""Series with rows of twice the points: a learned series of 384 points takes many minutes."""
 SECOND = "dlinear"
 AGAIN = ("kip, series", "best real windows")
 """Rows that are made again for the learner ``SECOND``."""
@@ -90,7 +94,7 @@ def make(name: str, row: str, splits: Splits, seed: int, cells: Mapping[str, Any
     """Return the set of a row."""
     settings, series = dict((ROWS | MORE)[row]), SERIES[name]
     if "length" in settings:
-        length = series["length"]
+        length = series["length"] * settings["length"]
         form = f"series:length={length}"
         if "harmonics" in settings:
             form += f",harmonics={length // settings['harmonics']}"
@@ -183,12 +187,14 @@ def more(result: dict[str, Any], args: argparse.Namespace) -> None:
         )
     parts = {part["name"]: part for part in result["parts"]}
     bytes_ = {
-        name: {"kip, series": {"bytes": next(r["bytes"] for r in parts[name]["rows"] if r["row"] == "kip, series")}}
+        name: {
+            "kip, series": {"bytes": next(int(r["bytes"]) for r in parts[name]["rows"] if r["row"] == "kip, series")}
+        }
         for name in REPEATING
     }
     every = LEARNERS | {SECOND: 3}
     for row in MORE:
-        for name in REPEATING:
+        for name in SHORT if MORE[row]["length"] > 1 else REPEATING:
             made = [cell(name, row, work[name], seed, args, bytes_[name], every) for seed in seeds]
             add(parts[name], row, made, every)
     for name in REPEATING:

@@ -504,9 +504,9 @@ def test_augmentation_keeps_the_contract(name: str) -> None:
         check_augmentation(augment, shape)
 
 
-OF_DATA = {"learned-graph", "multi-hot", "nearest-text", "rows", "series"}
+OF_DATA = {"learned-graph", "multi-hot", "nearest-text", "rows", "series", "shapelets"}
 """Parametrizations of nodes, users, texts, tables and series: test_learned_graph.py, test_multi_hot.py,
-test_nearest_text.py, test_rows.py, test_series.py."""
+test_nearest_text.py, test_rows.py, test_series.py, test_shapelets.py."""
 
 
 @pytest.mark.parametrize("name", [n for n in registry.names("parametrizations") if n not in OF_DATA])

@@ -20,6 +20,7 @@ from potstill.tasks import (
     Regression,
     Retrieval,
     Segmentation,
+    Survival,
     Task,
     pad_targets,
     target_mask,
@@ -39,6 +40,7 @@ BOXES = pad_targets([torch.tensor([[1.0, 1, 5, 6, 0], [8, 8, 14, 15, 1]])[: 1 + 
 SURE = torch.cat([BOXES, BOXES[..., 4:] * 0 + 1], 2).where(
     target_mask(BOXES)[..., None], torch.finfo(torch.float32).min
 )
+LIVES = torch.stack([REAL[:, 0].abs(), (torch.arange(N) % 3 > 0).float()], 1)
 CASES: dict[str, tuple[Task, Tensor, Tensor | None]] = {
     "classification": (Classification(k=4), torch.arange(N) % 4, None),
     "regression": (Regression(targets=("price", "rent")), REAL, None),
@@ -48,6 +50,7 @@ CASES: dict[str, tuple[Task, Tensor, Tensor | None]] = {
     "detection": (ObjectDetection(labels=("cat", "dog"), size=(16, 16)), BOXES, SURE),
     "segmentation": (Segmentation(labels=("sky", "sea")), MASKS, MASKS % 255),
     "pixel-regression": (PixelRegression(), DEPTHS, DEPTHS.nan_to_num()),
+    "survival": (Survival(), LIVES, -LIVES[:, :1]),
 }
 
 

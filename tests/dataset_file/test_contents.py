@@ -31,7 +31,7 @@ STORES = (
 )  # fmt: skip
 
 
-OF_DATA = {"learned-graph", "multi-hot", "nearest-text", "rows", "series"}
+OF_DATA = {"learned-graph", "multi-hot", "nearest-text", "rows", "series", "shapelets"}
 SPELLED = {"motion": "motion:frames=4"}
 PARAMETRIZATIONS = [SPELLED.get(name, name) for name in registry.names("parametrizations") if name not in OF_DATA]
 """All but those of nodes, users, texts, tables and series, which tests of their own have."""

@@ -88,6 +88,7 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "clinical": clinical.clinical,
     "continual": continual.continual,
     "large-table": clinical.large_table,
+    "survival": clinical.survival,
     "control": control.control,
     "logged": control.logged,
     "federated": federated.federated,

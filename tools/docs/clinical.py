@@ -1,4 +1,5 @@
-"""Small sets of clinical tables and a comparison on a large one: benchmarks/clinical.py, benchmarks/large_table.py."""
+"""Small sets of clinical tables and a comparison on a large one: benchmarks/clinical.py, benchmarks/survival.py and
+benchmarks/large_table.py."""
 
 import json
 from pathlib import Path
@@ -6,7 +7,7 @@ from typing import Any
 
 from tools.docs.parts import table
 
-__all__ = ["clinical", "large_table"]
+__all__ = ["clinical", "large_table", "survival"]
 
 _METRICS = ("sensitivity", "auroc")
 
@@ -54,6 +55,37 @@ def clinical(root: Path) -> str:
         f"Found: percent of the ill at a specificity of {share:.0%} on held-out patients; AUROC in percent; both on "
         f"test patients, means and 95 % intervals over n = {n} splits with a set each. {held['machine']['processor']}, "
         "one thread. `benchmarks/clinical.py`"
+    )
+    return "\n\n".join(parts)
+
+
+def survival(root: Path) -> str:
+    """A table for each table with times until an event, and what is told apart from random rows."""
+    path = root / "results" / "survival.json"
+    if not path.exists():
+        return "Nothing has been measured yet."
+    held = json.loads(path.read_text(encoding="utf-8"))
+    parts = []
+    for found in held["tables"]:
+        learners = list(found["rows"][0]["scores"])
+        rows: list[list[object]] = [
+            [row["way"], f"{row['items']:,.0f}", "" if row["bytes"] is None else f"{row['bytes']:,.0f}",
+             *(_rate(row["scores"][n]) for n in learners)]
+            for row in found["rows"]
+        ]  # fmt: skip
+        gaps = "; ".join(
+            f"{p['way']} {100 * p['difference']['mean']:+.1f} [{100 * p['difference']['ci95'][0]:+.1f}, "
+            f"{100 * p['difference']['ci95'][1]:+.1f}]"
+            for p in found["pairs"]
+        )
+        said = (
+            f"**{found['table']}**: {found['patients']:,} patients, {found['inputs']} inputs, {found['events']:.0%} with "
+            f"the event. Minus random rows of the same bytes, mean of learners, in points: {gaps}."
+        )
+        parts.append("\n\n".join([said, table(["way", "rows", "bytes", *learners], rows)]))
+    parts.append(
+        f"Concordance in percent on test patients: means and 95 % intervals over n = {held['settings']['seeds']} splits "
+        f"with a set each. {held['machine']['processor']}, one thread. `benchmarks/survival.py`"
     )
     return "\n\n".join(parts)
 

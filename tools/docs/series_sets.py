@@ -34,7 +34,12 @@ def _part(part: Mapping[str, Any]) -> str:
             rows.append([row["row"], "none fits", *[""] * (len(learners) + 1)])
             continue
         rows.append(
-            [row["row"], f"{row['bytes']:,.0f}", f"{row['items']:,}", *(_error(row["scores"][n]) for n in learners)]
+            [
+                row["row"],
+                f"{row['bytes']:,.0f}",
+                f"{row['items']:,}",
+                *(_error(row["scores"][n]) if n in row["scores"] else "" for n in learners),
+            ]
         )
     rows.append(["all windows", "", f"{part['train']:,}", *(f"{part['full']['scores'][n]:.3f}" for n in learners)])
     naive = ", ".join(f"{name} {value:.3f}" for name, value in part["full"]["naive"].items())
@@ -61,9 +66,13 @@ def _error(value: Mapping[str, Any]) -> str:
 
 def _against(part: Mapping[str, Any]) -> str:
     """Return by how much the learned series is above all windows, and below the best real ones."""
-    first, full = part["rows"][0]["scores"], part["full"]["scores"]
-    over = ", ".join(f"{100 * (first[n]['mean'] / full[n] - 1):+.0f} % ({n})" for n in full)
-    sentences = [f"By kip, over the error of all windows: {over}."]
+    full = part["full"]["scores"]
+    sentences = []
+    for name in ("kip, series", "condtsf, series"):
+        first = next((row["scores"] for row in part["rows"] if row["row"] == name), None)
+        if first is not None:
+            over = ", ".join(f"{100 * (first[n]['mean'] / full[n] - 1):+.0f} % ({n})" for n in full if n in first)
+            sentences.append(f"By {name.partition(',')[0]}, over the error of all windows: {over}.")
     gaps = []
     for pair in part["pairs"]:
         gap = pair["difference"]
@@ -71,4 +80,4 @@ def _against(part: Mapping[str, Any]) -> str:
         gaps.append(
             f"{gap['mean']:+.3f}" + ("" if ci is None else f" [{ci[0]:+.3f}, {ci[1]:+.3f}]") + f" ({pair['learner']})"
         )
-    return " ".join([*sentences, f"Minus the best real windows: {', '.join(gaps)}."])
+    return " ".join([*sentences, f"By kip minus the best real windows: {', '.join(gaps)}."])

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from potstill.tasks.regression import Regression
     from potstill.tasks.retrieval import Retrieval
     from potstill.tasks.segmentation import IGNORED, Segmentation
+    from potstill.tasks.survival import Survival
     from potstill.tasks.task import (
         CheckedTargets,
         CoarseMapTask,
@@ -56,9 +57,9 @@ __all__ = [
     "GEOMETRIC", "IGNORED", "CheckedTargets", "Classification", "CoarseMapTask", "FittableTask", "Forecast",
     "InvariantTargets", "Metric", "MovableTargets", "Movement", "MultiLabel", "MultiMetricTask", "ObjectDetection",
     "PackedTargets", "PartlyMovableTargets", "PixelRegression", "PixelTask", "RaggedTask", "Recommendation",
-    "Regression", "Retrieval", "Segmentation", "Task", "average_precision", "box_overlaps", "concat_targets",
-    "count_boxes", "get_targets", "get_task", "invariant_operations", "is_coarse", "is_ragged", "join_targets",
-    "list_targets", "move_boxes", "move_maps", "pad_targets", "split_targets", "target_mask",
+    "Regression", "Retrieval", "Segmentation", "Survival", "Task", "average_precision", "box_overlaps",
+    "concat_targets", "count_boxes", "get_targets", "get_task", "invariant_operations", "is_coarse", "is_ragged",
+    "join_targets", "list_targets", "move_boxes", "move_maps", "pad_targets", "split_targets", "target_mask",
 ]  # fmt: skip
 
 
@@ -69,7 +70,7 @@ def __getattr__(name: str) -> Any:
             "box_precision", "classification", "detection", "forecast", "geometry", "multi_label", "pixel_regression",
             "ragged",
             "recommendation", "regression",
-            "retrieval", "segmentation", "task",
+            "retrieval", "segmentation", "survival", "task",
         )  # fmt: skip
         for module in modules:
             found = importlib.import_module(f"potstill.tasks.{module}")
