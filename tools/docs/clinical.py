@@ -79,13 +79,13 @@ def survival(root: Path) -> str:
             for p in found["pairs"]
         )
         said = (
-            f"**{found['table']}**: {found['patients']:,} patients, {found['inputs']} inputs, {found['events']:.0%} with "
-            f"the event. Minus random rows of the same bytes, mean of learners, in points: {gaps}."
+            f"**{found['table']}**: {found['patients']:,} patients, {found['inputs']} inputs, {found['events']:.0%} "
+            f"with the event. Minus random rows of the same bytes, mean of learners, in points: {gaps}."
         )
         parts.append("\n\n".join([said, table(["way", "rows", "bytes", *learners], rows)]))
     parts.append(
-        f"Concordance in percent on test patients: means and 95 % intervals over n = {held['settings']['seeds']} splits "
-        f"with a set each. {held['machine']['processor']}, one thread. `benchmarks/survival.py`"
+        f"Concordance in percent on test patients: means and 95 % intervals over n = {held['settings']['seeds']} "
+        f"splits with a set each. {held['machine']['processor']}, one thread. `benchmarks/survival.py`"
     )
     return "\n\n".join(parts)
 
