@@ -21,7 +21,7 @@ def fit_cox(
         x: rows; only differences between them matter.
         penalty: above 0 where columns depend on each other, or a column tells all events.
     """
-    from scipy.optimize import minimize
+    from scipy.optimize import minimize  # type: ignore[import-untyped]
 
     rows = (x - x.mean(0)).double().cpu()
     time, event = time.double().cpu(), event.cpu()
