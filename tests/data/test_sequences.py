@@ -99,12 +99,14 @@ def test_what_is_refused(frame: pd.DataFrame, message: str) -> None:
 def test_a_letter_that_is_no_base_is_named_with_its_place(tmp_path: Path) -> None:
     frame = motifs(1200)
     frame.loc[1100, "sequence"] = "ACGTX"
-    with pytest.raises(potstill.PotstillError, match="'X' in row 1101, column 'sequence' is no letter of a base"):
+    with pytest.raises(
+        potstill.PotstillError, match="bases are A, C, G, T or U, .* but there is 'X' in row 1101, column 'sequence'"
+    ):
         potstill.load_data(frame, kind="series", label="kind")
     for kind, text in (("a", ">one\nACGT\n"), ("b", "ACGT\n")):
         (tmp_path / kind).mkdir()
         (tmp_path / kind / "x.fa").write_text(text)
-    with pytest.raises(potstill.PotstillError, match="line 1 is no title, which begins with >"):
+    with pytest.raises(potstill.PotstillError, match="a title, which begins with >, must stand before line 1"):
         potstill.load_data(tmp_path)
     (tmp_path / "b" / "x.fa").write_text("")
     with pytest.raises(potstill.PotstillError, match="there are no sequences; leave the file out"):

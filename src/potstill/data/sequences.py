@@ -126,7 +126,9 @@ def _read_fasta(path: Path) -> list[tuple[str, str]]:
             records.append((line[1:].strip(), []))
         elif line.strip() and not line.startswith(";"):
             if not records:
-                raise PotstillError(f"{path}: line {number} is no title, which begins with >; correct the file")
+                raise PotstillError(
+                    f"{path}: a title, which begins with >, must stand before line {number}; correct the file"
+                )
             records[-1][1].append(line.strip())
     if not records:
         raise PotstillError(f"{path}: there are no sequences; leave the file out")
@@ -144,7 +146,7 @@ def _encode_all(
         if not _KNOWN.fullmatch(text):
             odd = next(letter for letter in text if not _KNOWN.fullmatch(letter))
             raise PotstillError(
-                f"{name}: {odd!r} in {place} is no letter of a base; write A, C, G, T or U, and N where it is unknown"
+                f"{name}: bases are A, C, G, T or U, and N where one is unknown, but there is {odd!r} in {place}; correct it"
             )
     lengths = {len(text) for text in stripped} | ({longest} if longest else set())
     note = f"{name}: sequences are read as series of four channels, {', '.join(BASES)}"
