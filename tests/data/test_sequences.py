@@ -100,7 +100,7 @@ def test_a_letter_that_is_no_base_is_named_with_its_place(tmp_path: Path) -> Non
     frame = motifs(1200)
     frame.loc[1100, "sequence"] = "ACGTX"
     with pytest.raises(
-        potstill.PotstillError, match="bases are A, C, G, T or U, .* but there is 'X' in row 1101, column 'sequence'"
+        potstill.PotstillError, match=r"bases are A, C, G, T or U, .* but there is 'X' in row 1101, column 'sequence'"
     ):
         potstill.load_data(frame, kind="series", label="kind")
     for kind, text in (("a", ">one\nACGT\n"), ("b", "ACGT\n")):

@@ -146,7 +146,8 @@ def _encode_all(
         if not _KNOWN.fullmatch(text):
             odd = next(letter for letter in text if not _KNOWN.fullmatch(letter))
             raise PotstillError(
-                f"{name}: bases are A, C, G, T or U, and N where one is unknown, but there is {odd!r} in {place}; correct it"
+                f"{name}: bases are A, C, G, T or U, and N where one is unknown, but there is {odd!r} in {place}; "
+                "correct it"
             )
     lengths = {len(text) for text in stripped} | ({longest} if longest else set())
     note = f"{name}: sequences are read as series of four channels, {', '.join(BASES)}"

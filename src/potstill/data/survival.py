@@ -138,9 +138,9 @@ def _of_arrays(task: Survival, data: object, options: ReadOptions) -> Splits:
 def _assemble(task: Survival, parts: RawSplits, values: list[Array], options: ReadOptions) -> Splits:
     """Return the splits with times and events as targets, and a note on how many events there are."""
 
-    def with_targets(part: RawPart, own: Array) -> RawPart:
-        rows = torch.arange(len(own)) if part.places is None else part.places
-        targets = torch.from_numpy(own[rows.numpy()].astype(np.float32))
+    def with_targets(part: RawPart, pairs: Array) -> RawPart:
+        rows = torch.arange(len(pairs)) if part.places is None else part.places
+        targets = torch.from_numpy(pairs[rows.numpy()].astype(np.float32))
         return replace(part, labels=torch.zeros_like(part.labels), targets=targets)
 
     train = with_targets(parts.train, values[0])

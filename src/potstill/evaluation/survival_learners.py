@@ -27,7 +27,7 @@ class Cox(BuiltIn):
     name: ClassVar[str] = "cox"
     tasks: ClassVar[tuple[str, ...]] = ("survival",)
     penalty: float = 0.05
-    """Of the squares, beside the mean negative log likelihood of an event. Ours."""
+    """Weight of the squared coefficients beside the mean negative log likelihood of an event. Ours."""
 
     def __post_init__(self) -> None:
         self._require_least(penalty=0)
