@@ -1,6 +1,7 @@
 """Sets of texts: descriptions of Debian packages, to be told apart by their section.
 
     python benchmarks/text.py [--ipc 1,5,10] [--seeds 3] [--students 3]
+    python benchmarks/text.py --with-encoder        # adds the last table, results/text_encoder.json
     python benchmarks/text.py --show
 
 The package index of the machine is read (``apt-cache dumpavail``): the twelve largest sections but those that name a
@@ -159,6 +160,29 @@ def full(splits: Splits, args: argparse.Namespace) -> dict[str, float]:
     return dict(json.loads(path.read_text()))
 
 
+def with_encoder(splits: Splits, args: argparse.Namespace) -> dict[str, Any]:
+    """Return random real texts in the bytes of the encoder alone: as many as a set of vectors cannot do without.
+
+    The texts are coded as sets of texts are (codec ``texts``), and a reader needs no encoder for them.
+    """
+    stored = potstill.distill(splits, "random", ipc=1, seed=0, progress=None).metadata["bytes"]
+    size = int(stored["encoder"])
+    found: list[dict[str, Any]] = []
+    for seed in range(args.seeds):
+        small = potstill.distill(
+            splits, "random", bytes=size, codec="texts", seed=seed, progress=None, device="cpu", executor="serial"
+        )
+        accuracy = score(small, splits, "tfidf", 1, seed)
+        assert accuracy is not None
+        found.append({"items": len(small), "bytes": charged_bytes(small.metadata["bytes"]), "tfidf": accuracy})
+        print(found[-1], flush=True)
+    return {
+        "machine": machine(), "encoder": size, "train": len(splits.train), "seeds": args.seeds,
+        "items": sum(c["items"] for c in found) / len(found), "bytes": sum(c["bytes"] for c in found) / len(found),
+        "tfidf": part([c["tfidf"] for c in found]),
+    }  # fmt: skip
+
+
 def part(values: list[float]) -> dict[str, Any]:
     """Return mean and interval of accuracies."""
     found = summary(values)
@@ -194,6 +218,7 @@ def main() -> None:
     parser.add_argument("--students", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=Path("runs/text"))
     parser.add_argument("--out", type=Path, default=Path("results/text.json"))
+    parser.add_argument("--with-encoder", action="store_true", help="measure real texts in the encoder's bytes alone")
     parser.add_argument("--show", action="store_true", help="print the stored result")
     args = parser.parse_args()
     if args.show:
@@ -206,6 +231,11 @@ def main() -> None:
     splits = potstill.load_data((texts, labels))
     assert splits.test is not None
     print(splits, flush=True)
+    if args.with_encoder:
+        result = with_encoder(splits, args)
+        args.out.with_name("text_encoder.json").write_text(json.dumps(result, indent=1) + "\n")
+        print(result)
+        return
     every = full(splits, args)
     parts = []
     for ipc in args.ipc:

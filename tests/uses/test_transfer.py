@@ -168,3 +168,27 @@ def test_the_command(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "changes accuracy by" in text
     assert main([*words, "--json", "--quiet"]) == 0
     assert json.loads(capsys.readouterr().out)["ways"][0] == "none"
+
+
+def test_labels_may_be_a_part_of_each_class() -> None:
+    train = digits()
+    few = FewLabels.draw(train, "5%", torch.Generator().manual_seed(0))
+    assert few.y.bincount().tolist() == [max(2, round(0.05 * int(n))) for n in train.labels.bincount()]
+    least = FewLabels.draw(train, "0.1 %", torch.Generator().manual_seed(0))
+    assert least.y.bincount().tolist() == [2] * 10
+    same = FewLabels.draw(train, 7, torch.Generator().manual_seed(0))
+    assert same.y.bincount().tolist() == [7] * 10
+
+
+@pytest.mark.parametrize("labels", ["0%", "101%", "few", "1 %%", "-1%", ""])
+def test_other_parts_are_refused(labels: str, made: Path) -> None:
+    with pytest.raises(PotstillError, match="a part of them such as 1%"):
+        measure_transfer(made, "digits", "digits", labels=labels)
+
+
+def test_the_command_takes_a_part_of_the_labels(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["use", "transfer", str(made), "--data", "digits", "--target", "digits", "--labels", "1%", "--seeds", "2"]
+    words += ["--steps", "3", "--tuning-steps", "3", "--test-samples", "60", "--out", str(tmp_path / "o")]
+    assert main(words) == 0
+    assert "With 1% of the labels of each class of digits" in capsys.readouterr().out
+    assert json.loads((tmp_path / "o" / "transfer.json").read_text())["labels"] == "1%"

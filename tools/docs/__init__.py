@@ -122,6 +122,7 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "sound-heard": sound.sound_heard,
     "texts": texts.texts,
     "text-winners": texts.text_winners,
+    "text-encoder": texts.text_encoder,
     "poisoning": poisoning.poisoning,
     "provenance": provenance.provenance,
     "instructions": instructions.instructions,

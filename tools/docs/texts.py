@@ -7,7 +7,7 @@ from typing import Any
 
 from tools.docs.parts import interval, table
 
-__all__ = ["text_winners", "texts"]
+__all__ = ["text_encoder", "text_winners", "texts"]
 
 _READS = {"krr-ntk": "vectors", "linear-model": "vectors", "mlp": "vectors", "tfidf": "texts"}
 
@@ -45,6 +45,38 @@ def text_winners(root: Path) -> str:
             best.append(f"{learner}: {_in_words(made, learner)}, and {_in_words(real, learner)}")
         lines.append(f"- **{part['ipc']} per class.** {'; '.join(best)}.")
     return "\n".join(["Highest means of a distilled set, and of a set of real texts:", "", *lines])
+
+
+def text_encoder(root: Path) -> str:
+    """Return what real texts do in the bytes of the encoder alone, beside the best set of vectors without it."""
+    paths = [root / "results" / name for name in ("text_encoder.json", "text.json")]
+    if not all(path.exists() for path in paths):
+        return "Nothing has been measured yet."
+    held, sets = (json.loads(path.read_text(encoding="utf-8")) for path in paths)
+    rows: list[list[object]] = []
+    for part in sets["parts"]:
+        vectors = [row for row in part["rows"] if row["row"].endswith(", vectors")]
+        best = max(vectors, key=lambda row: row["scores"]["linear-model"]["mean"])
+        rows.append([
+            f"{best['row']}, {part['ipc']} per class", f"{best['bytes']:,.0f}",
+            f"{best['bytes'] + held['encoder']:,.0f}",
+            f"linear-model {interval(best['scores']['linear-model'], 100, '.1f')}",
+        ])  # fmt: skip
+        inside = next(row for row in part["rows"] if row["row"] == "kip, text in the loop")
+        rows.append([
+            f"{inside['row']}, {part['ipc']} per class", f"{inside['bytes']:,.0f}", f"{inside['bytes']:,.0f}",
+            f"tfidf {interval(inside['scores']['tfidf'], 100, '.1f')}",
+        ])  # fmt: skip
+    rows.append([
+        f"{held['items']:,.0f} random real texts", f"{held['bytes']:,.0f}", f"{held['bytes']:,.0f}",
+        f"tfidf {interval(held['tfidf'], 100, '.1f')}",
+    ])  # fmt: skip
+    head: list[object] = ["set", "bytes without the encoder", "bytes that a reader needs", "learner, accuracy"]
+    said = (
+        f"The encoder takes {held['encoder']:,} bytes; the last row has texts in these alone, {held['seeds']} draws. "
+        "`benchmarks/text.py --with-encoder`"
+    )
+    return "\n\n".join([table(head, rows), said])
 
 
 def _is_made(row: Mapping[str, Any]) -> bool:

@@ -32,8 +32,8 @@ class UseTransfer(JobOptions, DataCommand):
     """Other data, with classes and a test part; their pictures are resized to those of the set."""
     out: Annotated[Path, arg(metavar="DIR")]
     """The folder for transfer.json and a file for each network."""
-    labels: Annotated[int, arg(metavar="N")] = 10
-    """Labelled samples of each class."""
+    labels: Annotated[str, arg(metavar="N|P%")] = "10"
+    """Labelled samples of each class, or a part of all labels such as 1%."""
     seeds: Annotated[int, arg(metavar="K")] = 5
     """Networks of each way, each with other labels; intervals are over them."""
     network: Annotated[str | None, optional("NAME")] = None
@@ -80,7 +80,7 @@ class UseTransfer(JobOptions, DataCommand):
 
 def transfer_blocks(result: Mapping[str, Any]) -> list[Block]:
     """Return a transfer as text: a table and what it shows."""
-    from potstill.uses.transfer import NAMES
+    from potstill.uses.transfer import NAMES, describe_labels
 
     def cell(row: Mapping[str, Any], measure: str) -> str:
         if measure not in row:
@@ -99,7 +99,7 @@ def transfer_blocks(result: Mapping[str, Any]) -> list[Block]:
         for row in result["rows"]
     ]  # fmt: skip
     return [
-        f"{result['source']}, then {result['labels']} labels for each of {result['classes']} classes of "
+        f"{result['source']}, then {describe_labels(result['labels'])} each of {result['classes']} classes of "
         f"{result['target']}: accuracy in percent on {result['test_samples']:,} test samples, {n} "
         f"network{'' if n == 1 else 's'} ({result['network']}) of each way, 95% intervals over them",
         Table(["first learned", "pictures", "bytes", "stored", "fine-tuned", "ridge on its features"], rows), "",

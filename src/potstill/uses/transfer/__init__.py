@@ -2,6 +2,15 @@
 
 from potstill.uses.transfer.learner import FewLabels, Learner, Recipe, probe_accuracy
 from potstill.uses.transfer.run import measure_transfer
-from potstill.uses.transfer.summary import NAMES, conclude
+from potstill.uses.transfer.summary import NAMES, conclude, describe_labels
 
-__all__ = ["NAMES", "FewLabels", "Learner", "Recipe", "conclude", "measure_transfer", "probe_accuracy"]
+__all__ = [
+    "NAMES",
+    "FewLabels",
+    "Learner",
+    "Recipe",
+    "conclude",
+    "describe_labels",
+    "measure_transfer",
+    "probe_accuracy",
+]

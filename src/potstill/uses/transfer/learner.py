@@ -1,5 +1,6 @@
 """A network that learns vectors first and few labels afterwards, and the closed form on its features."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,6 +12,7 @@ from torch import Generator, Tensor, nn
 from potstill.augment.names import load_augmentation
 from potstill.core import Augmentation, InputSpec, Network, NetworkFactory, Normalization, Source
 from potstill.core.nested import iter_batches
+from potstill.errors import PotstillError
 from potstill.evaluation.student import TEST_CHUNK
 from potstill.functional.features import embed_real
 from potstill.functional.ridge import ridge_weights
@@ -18,10 +20,24 @@ from potstill.functional.train import Criterion, cross_entropy
 from potstill.nn import factory
 from potstill.rng import derive_seed, generator
 
-__all__ = ["PENALTIES", "FewLabels", "Learner", "Recipe", "probe_accuracy"]
+__all__ = ["PENALTIES", "FewLabels", "Learner", "Recipe", "parse_part", "probe_accuracy"]
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 """Ridge penalties of the closed form on features, relative to the mean of the kernel's diagonal. Ours."""
+
+
+def parse_part(spelled: str) -> float:
+    """Return a part of all labels, such as ``1%``, as a fraction.
+
+    Raises:
+        PotstillError: it is no number of percent above 0 and at most 100.
+    """
+    found = re.fullmatch(r"(\d{1,3}(?:\.\d{1,6})?)\s*%", spelled.strip())
+    if found is None or not 0 < float(found[1]) <= 100:
+        raise PotstillError(
+            f"labels must be a whole number of each class or a part of them such as 1%, not {spelled[:20]!r}; change it"
+        )
+    return float(found[1]) / 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +63,19 @@ class FewLabels:
     validation: Int[Tensor, " b"]
 
     @classmethod
-    def draw(cls, source: Source, per_class: int, rng: Generator) -> "FewLabels":
-        """Draw so many samples of each class, or as many as it has."""
+    def draw(cls, source: Source, labels: int | str, rng: Generator) -> "FewLabels":
+        """Draw so many samples of each class, or as many as it has.
+
+        Args:
+            source: the labelled samples.
+            labels: their number in each class, or a part of it such as ``1%``, 2 at least.
+            rng: draws.
+        """
         index, halves = list[Tensor](), list[Tensor]()
         for c in range(len(source.classes)):
             of_class = torch.where(source.labels == c)[0]
-            chosen = of_class[torch.randperm(len(of_class), generator=rng)[:per_class]]
+            count = labels if isinstance(labels, int) else max(2, round(parse_part(labels) * len(of_class)))
+            chosen = of_class[torch.randperm(len(of_class), generator=rng)[:count]]
             index.append(chosen)
             halves.append(torch.arange(len(chosen)) % 2)
         at, half = torch.cat(index), torch.cat(halves)

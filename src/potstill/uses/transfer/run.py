@@ -32,7 +32,7 @@ from potstill.rng import derive_seed, generator
 from potstill.runs.load_data import load_as_made, load_data, pick_device
 from potstill.tasks import Regression
 from potstill.uses.cell_files import WayCell, run_cells, write_json
-from potstill.uses.transfer.learner import FewLabels, Learner, Recipe, probe_accuracy
+from potstill.uses.transfer.learner import FewLabels, Learner, Recipe, parse_part, probe_accuracy
 from potstill.uses.transfer.summary import OWN, conclude
 
 __all__ = ["measure_transfer"]
@@ -42,7 +42,7 @@ VERSION = 1
 
 
 def measure_transfer(
-    distilled: Distilled | str | Path, data: Any, target: Any, *, out: str | Path | None = None, labels: int = 10,
+    distilled: Distilled | str | Path, data: Any, target: Any, *, out: str | Path | None = None, labels: int | str = 10,
     seeds: int = 5, network: str | None = None, steps: int = 500, batch: int = 64, lr: float = 0.1,
     weight_decay: float = 1e-3, tuning_steps: int = 200, tuning_lr: Sequence[float] = (0.01, 0.05),
     augment: str = "dsa", test_samples: int = 2000, seed: int = 0, device: str = "auto",
@@ -61,7 +61,7 @@ def measure_transfer(
         target: data with classes and a test split, as for `potstill.load_data`; their pictures are resized to those of
             the set.
         out: folder of the results, made if it is not there; the same call continues there. Default: none.
-        labels: labelled samples of each class of ``target``.
+        labels: labelled samples of each class of ``target``, or a part of each class such as ``1%`` (2 at least).
         seeds: networks of each way, each with other labels, and with other real pictures.
         network: of the learner. Default: that of the set.
         steps: updates of pre-training.
@@ -85,6 +85,10 @@ def measure_transfer(
     """
     if out is not None:
         check_not_input(Path(out), [data, target, distilled], folder=True)
+    if isinstance(labels, str):
+        labels = int(labels) if labels.isdecimal() else labels
+    if isinstance(labels, str):
+        parse_part(labels)
     small = distilled if isinstance(distilled, Distilled) else load(distilled)
     where = pick_device(device)
     if not isinstance(small.task, Regression) or small.input.kind != "image":
@@ -93,7 +97,7 @@ def measure_transfer(
             f'{small.task.name}; make one with `targets="representations"`'
         )
     for name, value in {
-        "labels": labels,
+        "labels": 1 if isinstance(labels, str) else labels,
         "seeds": seeds,
         "steps": steps,
         "batch": batch,
@@ -172,7 +176,9 @@ def _source(
     return train, spelled if isinstance(spelled, str) else None, describe_data_mismatch(small.metadata, splits)
 
 
-def _target(small: Distilled, target: Any, device: torch.device, labels: int) -> tuple[TensorSource, TensorSource]:
+def _target(
+    small: Distilled, target: Any, device: torch.device, labels: int | str
+) -> tuple[TensorSource, TensorSource]:
     """Return training and test part of the second data, in pictures of the set's size."""
     size = small.input.shape[1:]
     splits = target if isinstance(target, Splits) else load_data(target, size=(int(size[0]), int(size[1])))
@@ -186,7 +192,9 @@ def _target(small: Distilled, target: Any, device: torch.device, labels: int) ->
             f"{train.name}: pictures are {train.input.shape}, but those of the set {small.input.shape}; give data with "
             "as many channels"
         )
-    if (least := int(torch.bincount(train.labels, minlength=len(train.classes)).min())) < min(2, labels):
+    if (least := int(torch.bincount(train.labels, minlength=len(train.classes)).min())) < (
+        2 if isinstance(labels, str) else min(2, labels)
+    ):
         raise PotstillError(f"{train.name}: a class has {least} samples in training; give more, or leave it out")
     return train.to(device), test.to(device)
 
@@ -281,7 +289,7 @@ class _Maker:
     sets: Mapping[str, Sequence[tuple[Tensor, Tensor]]]
     labelled: TensorSource
     test: tuple[Tensor, Tensor]
-    labels: int
+    labels: int | str
     seed: int
     teacher: _Vectors | None
 

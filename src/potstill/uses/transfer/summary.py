@@ -6,7 +6,7 @@ from typing import Any
 from potstill.evaluation.statistics import paired_difference, summary
 from potstill.uses.gaps import gap_in_points, side_of
 
-__all__ = ["NAMES", "OWN", "conclude"]
+__all__ = ["NAMES", "OWN", "conclude", "describe_labels"]
 
 OWN = "this set"
 """The way of the set that is measured."""
@@ -42,6 +42,11 @@ def conclude(result: Mapping[str, Any]) -> dict[str, Any]:
     return {"rows": rows, "differences": gaps, "verdict": verdict, "sentences": _sentences(result, gaps, verdict)}
 
 
+def describe_labels(labels: int | str) -> str:
+    """Return ``10 labels for`` or ``1% of the labels of``, to stand before the classes."""
+    return f"{labels} of the labels of" if isinstance(labels, str) else f"{labels} labels for"
+
+
 def _sentences(
     result: Mapping[str, Any], gaps: Mapping[str, Mapping[str, Any]], sides: Mapping[str, str]
 ) -> list[str]:  # fmt: skip
@@ -51,7 +56,7 @@ def _sentences(
     real = unclear | {"above": "the learned set is better", "below": "keep real pictures"}
     most = unclear | {"above": "the small set does better than all of them", "below": "the small set loses some"}
     return [
-        f"With {result['labels']} labels for each class of {result['target']}, pre-training on this set of "
+        f"With {describe_labels(result['labels'])} each class of {result['target']}, pre-training on this set of "
         f"{result['source']} changes accuracy by {gap_in_points(gaps['none']['accuracy'])}: {helps[sides['none']]}.",
         *(
             f"Beside {NAMES[way]} in the same bytes it is {gap_in_points(gaps[way]['accuracy'])}: {real[sides[way]]}."
