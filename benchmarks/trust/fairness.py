@@ -1,7 +1,8 @@
 """Fairness of small sets of biased pictures: accuracy at uniform values of the attribute and the equalised-odds gap.
 
     python benchmarks/trust/fairness.py [--ratios 0.95,0.1] [--seeds 5]    # CMNIST-DD of digits
-    python benchmarks/trust/fairness.py --bias corruption --seeds 3 --iterations 200 \\
+    python benchmarks/trust/fairness.py --bias corruption --seeds 3 --iterations 200 --ratios 0.95 \\
+        --rows "all data" "random real samples" "random, drawn by colour" dm "dm, drawn by colour" \\
         --out results/trust/fairness-corruptions.json                      # CCIFAR10-DD of photo-patches
 
 Every seed draws its own colours or corruptions. Each row is a file under ``--folder``, from which an interrupted run
@@ -34,7 +35,7 @@ from potstill.functional.class_weights import group_weights
 from potstill.functional.sampling import class_indices
 
 NETWORK = "mlp-w128"
-CROPS = (150, 20)
+CROPS = (60, 10)
 """Crops of each photograph, to train and to test with."""
 ROWS: dict[str, dict[str, Any] | None] = {
     # None: all training data
@@ -132,6 +133,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bias", choices=["colour", "corruption"], default="colour")
     parser.add_argument("--data", help="default: digits in colours, or corrupted crops of photographs")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="NAME")
     parser.add_argument("--ratios", default="0.95,0.1")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--students", type=int, default=2)
@@ -145,9 +147,10 @@ def main() -> None:
     args.folder.mkdir(parents=True, exist_ok=True)
     parts = []
     for ratio in map(float, args.ratios.split(",")):
-        found: dict[str, list[dict[str, Any]]] = {name: [] for name in ROWS}
+        found: dict[str, list[dict[str, Any]]] = {name: [] for name in args.rows}
         for seed in range(args.seeds):
-            for n, name in enumerate(ROWS):
+            for name in args.rows:
+                n = list(ROWS).index(name)
                 found[name].append(cell(args.folder / f"{args.bias}-{ratio}-{seed}-{n}.json", ratio, seed, name, args))
                 print(ratio, seed, name, found[name][-1], flush=True)
         rows = [
@@ -165,6 +168,7 @@ def main() -> None:
                 for key in ("accuracy", "gap")
             }}
             for a, b in PAIRS
+            if a in found and b in found
         ]  # fmt: skip
         first = found["dm"][0]
         parts.append({"ratio": ratio, "rows": rows, "pairs": pairs, "train": first["train"], "test": first["test"]})
