@@ -12,6 +12,7 @@ __all__ = ["poisoning"]
 _NAMES = {
     "inversion": "trigger inversion", "spectral": "spectral signature", "clustering": "activation clustering",
     "agreement": "label agreement", "neighbours": "nearest trusted samples",
+    "influence": "influence on trusted samples",
 }  # fmt: skip
 
 
@@ -29,7 +30,7 @@ def poisoning(root: Path) -> str:
         [
             [
                 _NAMES[one["detector"]], f"{one['threshold']:g}", _area(one["auc"]), _area(one["auc working"]),
-                *(f"{one['by method'][name]['auc']:.2f}" for name in s["methods"]), _rate(one["found"]),
+                *(_value(one["by method"][name]) for name in s["methods"]), _rate(one["found"]),
                 _rate(one["false alarms"]),
             ]
             for one in held["detectors"]
@@ -52,6 +53,13 @@ def poisoning(root: Path) -> str:
         f"{sets['without a stamp']} hold no stamped one. Thresholds are the largest scores of "
         f"{clean_digits['n']} clean sets of {clean_digits['data']}, rounded up. {held['machine']['processor']}, torch "
         f"{held['machine']['torch']}, {seconds}. `benchmarks/trust/poisoning.py`"
+    )
+    few = [one for one in held["detectors"] if one["auc"]["poisoned"] < sets["poisoned"]]
+    said += "".join(
+        f" The row of {_NAMES[one['detector']]} is of the first {one['auc']['poisoned']} poisoned and "
+        f"{one['auc']['clean']} clean ones of these sets, made again on another day; the trigger works in "
+        f"{one['auc working']['poisoned'] if one['auc working'] else 0}."
+        for one in few
     )
     paper = held["paper"]
     papers = (
@@ -98,6 +106,10 @@ def _left_row(held: Mapping[str, Any], name: str, rates: list[float]) -> list[ob
         interval(clean["success"], 100, ".1f"),
         *(interval(by_rate[rate]["accuracy"], 100, ".1f") for rate in rates), interval(clean["accuracy"], 100, ".1f"),
     ]  # fmt: skip
+
+
+def _value(area: Mapping[str, Any] | None) -> str:
+    return "" if area is None else f"{area['auc']:.2f}"
 
 
 def _any_of(held: dict[str, Any]) -> str:
