@@ -88,9 +88,10 @@ def _added(held: dict[str, Any]) -> str:
     )  # fmt: skip
     passed = [of["false_positives"] for of in held["models"].values() if of["n"]]
     about = (
-        f"The same students, of {len(curves)} sets, by gradients and by outputs alone: {s['queries']:,} pictures are "
-        f"put to each at most. Of {s['unmarked_keys']:,} unmarked keys "
-        f"{100 * sum(passed) / max(1, len(passed)):.2f} % pass."
+        f"Students of {len(curves)} sets with a mark by class, by gradients and by outputs alone: {s['queries']:,} "
+        f"pictures are put to each at most. Of {s['unmarked_keys']:,} unmarked keys "
+        f"{100 * sum(passed) / max(1, len(passed)):.2f} % pass. {held['machine']['processor']}, torch "
+        f"{held['machine']['torch']}."
     )
     return "\n\n".join([sets, said, models, about])
 
