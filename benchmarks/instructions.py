@@ -162,16 +162,18 @@ def show(result: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--targets", default="pandas,science,ruby")
-    parser.add_argument("--students", type=int, default=3)
+    parser.add_argument("--students", default="3", help="models of a form for each target, or one number for all")
     parser.add_argument("--folder", type=Path, default=Path("runs/instructions"))
     parser.add_argument("--show", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if not args.show:
-        results = {name: measure(name, args.folder, args.students) for name in args.targets.split(",")}
+        names = args.targets.split(",")
+        students = [int(n) for n in args.students.split(",")] * (1 if "," in args.students else len(names))
+        results = {name: measure(name, args.folder, n) for name, n in zip(names, students, strict=True)}
         result = {
-            "machine": machine(), "targets": args.targets.split(","), "pool": POOL, "items": ITEMS, "target": TARGET,
-            "test": TEST, "base": BASE, "students": args.students, "length": LENGTH,
+            "machine": machine(), "targets": names, "pool": POOL, "items": ITEMS, "target": TARGET,
+            "test": TEST, "base": BASE, "students": students, "length": LENGTH,
             "tasks": next(iter(results.values()))["tasks"], "rows": summarize(results),
             "by target": {n: {r["name"]: {f: v["mean"] for f, v in r["bits"].items()} for r in one["rows"]}
                           for n, one in results.items()},

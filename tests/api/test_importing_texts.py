@@ -159,3 +159,33 @@ def test_the_command_and_what_reads_its_set(tmp_path: Path, capsys: pytest.Captu
     assert "8 inputs of sentence (texts)" in capsys.readouterr().out
     assert main(["report", str(out), "--out", str(tmp_path / "p.html")]) == 0
     assert main(["verify", str(out)]) == 0
+
+
+def write_named(path: Path, *, label: str = "label", names: tuple[str, str] = ("bad", "good")) -> Path:
+    """Texts of another program: a class by its name, under another key."""
+    rows = [{"text": text, label: name} for name, texts in zip(names, (BAD, GOOD), strict=True) for text in texts]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("label", ["label", "labels"])
+def test_classes_may_be_names(tmp_path: Path, label: str) -> None:
+    small = potstill.import_set(write_named(tmp_path / "made.jsonl", label=label), method="condenselm")
+    assert small.classes == ("bad", "good")
+    assert small.labels.tolist() == [0] * 4 + [1] * 4
+    assert small.metadata["method"] == "condenselm"
+
+
+def test_names_of_classes_are_those_of_the_data(tmp_path: Path) -> None:
+    """Data whose classes stand in another order than the file's names."""
+    data = potstill.load_data(
+        ([f"{text} {n}" for n in range(12) for text in (*GOOD, *BAD)], (["zbad"] * 4 + ["good"] * 4) * 12)
+    )
+    path = write_named(tmp_path / "made.jsonl", names=("zbad", "good"))
+    small = potstill.import_set(path, data=data, form="dilm")
+    assert small.classes == data.train.classes == ("good", "zbad")
+    assert small.labels.tolist() == [1] * 4 + [0] * 4
+    assert not any("by number" in note for note in small.notes)
+    wrong = write_named(tmp_path / "wrong.jsonl", names=("bad", "good"))
+    with pytest.raises(PotstillError, match="class 'bad' is not among those of the data"):
+        potstill.import_set(wrong, data=data, form="dilm")

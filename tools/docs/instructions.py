@@ -31,9 +31,10 @@ def instructions(root: Path) -> str:
     ]  # fmt: skip
     text = (
         f"Bits a byte of {held['test']} test responses, less is better; mean over {len(held['targets'])} targets "
-        f"({', '.join(held['targets'])}) of {held['students']} models each, with 95% intervals over targets; "
-        f"differences are paired. Pool: {held['pool']:,} of {len(held['tasks'])} tasks: descriptions of functions of "
-        f"Python packages, and of Debian packages of a section. {held['items']} are chosen for {held['target']} "
+        f"({', '.join(held['targets'])}) of {', '.join(map(str, held['students']))} models of a form, with 95% "
+        f"intervals over targets; differences are paired. Pool: {held['pool']:,} of {len(held['tasks'])} tasks: "
+        "descriptions of functions of Python packages, and of Debian packages of a section. "
+        f"{held['items']} are chosen for {held['target']} "
         f"samples of the target; models learn {held['base']:,} others as plain texts first. "
         f"{held['machine']['processor']}, one thread. "
         "`benchmarks/instructions.py`"

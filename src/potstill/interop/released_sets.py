@@ -82,7 +82,7 @@ def detect_format(path: Path) -> ReleasedFormat:
         return "ncfm"
     elif re.match(r"images_\w+\.pt$", path.name):
         return "datm" if _sibling(path, "lr").is_file() else "mtt"
-    elif re.fullmatch(r"dataset_\d+\.json", path.name):
+    elif re.fullmatch(r"dataset_\d+\.json", path.name) or path.suffix in (".jsonl", ".ndjson"):
         return "dilm"
     elif find_graphs(path):
         return "graphslim"
@@ -90,7 +90,8 @@ def detect_format(path: Path) -> ReleasedFormat:
         return "dc"
     raise PotstillError(
         f"{path}: no released set that is known by its files; give a res_*.pt, images_best.pt beside labels_best.pt, "
-        "data.pt, data_N.pt, dataset_N.json, feat_*.pt beside label_*.pt, or a folder of pictures for each class"
+        "data.pt, data_N.pt, dataset_N.json, texts.jsonl, feat_*.pt beside label_*.pt, or a folder of pictures for "
+        "each class"
     )
 
 

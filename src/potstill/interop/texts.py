@@ -1,7 +1,8 @@
 """Import of texts: DiLM's ``dataset_N.json``, a JSON object on each line.
 
 A line has the texts of one sample by field and its class: ``{"sentence": "…", "labels": 0}``, or ``premise`` and
-``hypothesis``, ``question1`` and ``question2``. A run's folder has several sets.
+``hypothesis``, ``question1`` and ``question2``. A run's folder has several sets. Texts of other programs, such as those
+that a language model wrote (CondenseLM), are read alike: the class may be called ``label``, and be a name.
 
 With the real data, the set has their classes and the vectors of their encoder, as a set that is made here, so that
 `potstill.evaluate` measures it. Without them its inputs are words.
@@ -58,6 +59,33 @@ def _read_lines(file: Path) -> tuple[list[Any], str]:
     return rows, hashlib.sha256(content).hexdigest()
 
 
+def _number_classes(file: Path, rows: list[Any], classes: Sequence[str]) -> tuple[list[Any], tuple[str, ...]]:
+    """Return rows whose class is a number called ``labels``, and the names of classes where rows have names.
+
+    Args:
+        file: for messages.
+        rows: objects as they were read.
+        classes: those of the data, in whose order names are numbered; empty: none, and names are in order.
+    """
+    if not all(isinstance(row, dict) for row in rows):
+        return rows, ()
+    if all("label" in row and _LABELS not in row for row in rows):
+        rows = [{**{k: v for k, v in row.items() if k != "label"}, _LABELS: row["label"]} for row in rows]
+    named = [row.get(_LABELS) for row in rows]
+    if not rows or not all(isinstance(name, str) for name in named):
+        return rows, ()
+    names = tuple(classes) or tuple(sorted(set(named)))
+    if unknown := sorted(set(named) - set(names)):
+        raise PotstillError(
+            f"{file}: its class {unknown[0][:40]!r} is not among those of the data ({', '.join(names[:_SHOWN])}); give "
+            "the data that it was made of"
+        )
+    if len(names) > _CLASSES:
+        raise PotstillError(f"{file}: at most {_CLASSES:,} classes are read, not {len(names):,}; name fewer")
+    number = {name: n for n, name in enumerate(names)}
+    return [{**row, _LABELS: number[row[_LABELS]]} for row in rows], names
+
+
 def _check_fields(file: Path, rows: list[Any]) -> tuple[str, ...]:
     """Return the fields of text that all rows have."""
     first = rows[0] if rows and isinstance(rows[0], dict) else {}
@@ -104,13 +132,14 @@ def import_texts(path: Path, *, run: int = -1, method: str | None = None, train:
             )
         file = files[run]
     rows, sha256 = _read_lines(file)
+    rows, names = _number_classes(file, rows, () if train is None else train.classes)
     fields = _check_fields(file, rows)
     labels = [row[_LABELS] for row in rows]
     contents, schema, encoding = (
-        _words(rows, fields, labels) if train is None else _vectors(file, rows, fields, labels, train)
+        _words(rows, fields, labels, names) if train is None else _vectors(file, rows, fields, labels, train)
     )
     notes = [f"made by another program and imported from {file.name}: that it saw the training part alone is its word"]
-    notes += [] if train is None else [describe_classes(train.classes)]
+    notes += [] if train is None or names else [describe_classes(train.classes)]
     about = (
         {"name": "unknown"}
         if train is None
@@ -135,7 +164,9 @@ def describe_classes(classes: Sequence[str]) -> str:
     return f"classes of the file by number are those of the data in label order: {taken}{more}"
 
 
-def _words(rows: list[Any], fields: tuple[str, ...], labels: list[int]) -> tuple[Contents, Schema, Encoding]:
+def _words(
+    rows: list[Any], fields: tuple[str, ...], labels: list[int], names: tuple[str, ...]
+) -> tuple[Contents, Schema, Encoding]:
     """Return texts as words of every field."""
     inputs: dict[str, Tensor] = {}
     for field in fields:
@@ -147,7 +178,7 @@ def _words(rows: list[Any], fields: tuple[str, ...], labels: list[int]) -> tuple
     return (
         Contents(inputs=inputs, labels=torch.tensor(labels), captions=captions),
         Schema(
-            classes=tuple(map(str, range(max(labels) + 1))),
+            classes=names or tuple(map(str, range(max(labels) + 1))),
             input=spec,
             normalization=Normalization(torch.zeros(0), torch.ones(0)),
         ),
