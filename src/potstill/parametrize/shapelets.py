@@ -34,7 +34,7 @@ class Shapelets:
     The payload: ``knots`` (n, c, knots), ``shapes`` (n, count, c, length) and ``places`` (n, count), ascending (int16,
     or int32 of series of more than 32,768 points), grouped by class.
 
-    Decoding, for series (c, t): straight lines between the knots, the first at the first point and the last at the last
+    Decoding: of series (c, t) straight lines between the knots, the first at the first point and the last at the last
     one; to points ``places[i, k]`` … ``places[i, k] + length − 1`` of all channels ``shapes[i, k]`` is added.
 
     Raises:
