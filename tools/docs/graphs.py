@@ -65,6 +65,8 @@ def graph_findings(root: Path) -> str:
 
 def _family(row: Mapping[str, Any]) -> str:
     name = str(row["row"])
+    if ", bytes of " in name:
+        return "of equal bytes"
     if name.startswith(("dc", "dm", "kip", "frepo")):
         return "distilled"
     return "means" if "means (" in name else "real"
@@ -78,7 +80,7 @@ def _block(graph: Mapping[str, Any], part: Mapping[str, Any], learners: list[str
     head: list[object] = ["set", "bytes", "seconds", *learners]
     rows: list[list[object]] = [
         [
-            row["row"], f"{row['bytes']:,.0f}", f"{row['seconds']:.1f}",
+            _name(row), f"{row['bytes']:,.0f}", f"{row['seconds']:.1f}",
             *(interval(row["scores"][n], 100, ".1f") for n in learners),
         ]
         for row in part["rows"]
@@ -90,3 +92,8 @@ def _block(graph: Mapping[str, Any], part: Mapping[str, Any], learners: list[str
     )
     title = f"**{graph['graph'].capitalize()}, {part['nodes']} nodes ({100 * part['ratio']:.1f} % of all)**"
     return f"{title}\n\n{table(head, rows)}"
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    """Return a row's name, with its nodes where they are those that some bytes hold."""
+    return f"{row['row']} ({row['items']} nodes)" if ", bytes of " in row["row"] else str(row["row"])

@@ -42,6 +42,7 @@ def count_inputs(number: int, kind: str, shape: Sequence[int], parts: Sequence[s
             "pair": "pair",
             "series": "window",
             "node": "node",
+            "graph": "graph",
             "ratings": "user",
             "sound": "sound",
         }.get(kind, "row"),

@@ -149,6 +149,7 @@ _PATHS: dict[Group, dict[str, str]] = {
         "tfidf": "evaluation.text_learners:Tfidf", "text-cnn": "evaluation.text_learners:TextCnn",
         "gcn": "evaluation.node_learners:GCN", "sgc": "evaluation.node_learners:SGC",
         "gat": "evaluation.node_learners:GAT", "node-mlp": "evaluation.node_learners:NodeMLP",
+        "graph-forest": "evaluation.graph_learners:GraphForest",
         "ntk-autoencoder": "evaluation.rating_learners:NtkAutoencoder",
         "item-ridge": "evaluation.rating_learners:ItemRidge",
         "mult-autoencoder": "evaluation.rating_learners:MultAutoencoder",
@@ -166,6 +167,7 @@ _PATHS: dict[Group, dict[str, str]] = {
         "table/regression": "data.regression:read_regression", "series/forecast": "data.series:read_series",
         "pair/retrieval": "data.pairs:read_pairs", "table/multi-label": "data.multi_label:read_multi_label",
         "node/classification": "data.graphs:read_graph", "table/survival": "data.survival:read_survival",
+        "graph/classification": "data.graph_sets:read_graph_set",
         "series/classification": "data.classified_series:read_classified_series",
         "ratings/recommendation": "data.ratings:read_ratings", "sound/classification": "data.sounds:read_sounds",
         "video/classification": "data.clips:read_clips",
@@ -180,6 +182,7 @@ _PATHS: dict[Group, dict[str, str]] = {
         "image": "kinds.kind:IMAGE", "table": "kinds.kind:TABLE", "series": "kinds.kind:SERIES",
         "pair": "kinds.kind:PAIR", "waves": "kinds.kind:WAVES", "texts": "kinds.kind:TEXTS",
         "signal": "kinds.kind:SIGNAL", "text": "kinds.kind:TEXT", "node": "kinds.kind:NODE",
+        "graph": "kinds.kind:GRAPH",
         "ratings": "kinds.kind:RATINGS", "sound": "kinds.kind:SOUND",
     },
 }  # fmt: skip
@@ -189,6 +192,7 @@ _BUILTIN = {group: {name: f"potstill.{path}" for name, path in paths.items()} fo
 NETWORK_FAMILIES = (
     "convnet", "mlp", "linear", "lenet", "alexnet", "vgg11", "vgg13", "vgg16", "vgg19", "resnet18", "resnet34",
     "resnet50", "vit", "towers", "convnet1d", "fcn", "inceptiontime", "dlinear", "unet", "fcn2d", "centernet",
+    "gin", "graphgcn",
 )  # fmt: skip
 """First words of the names of built-in networks, which have a grammar: `potstill.nn.registry`."""
 _SAME_NAMESPACE: Mapping[Group, tuple[Group, ...]] = {"networks": ("learners",), "learners": ("networks",)}

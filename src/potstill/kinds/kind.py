@@ -12,9 +12,11 @@ from potstill._util.html import Html
 from potstill._util.notebook_repr import inline_image
 from potstill.core import InputSpec, registry
 from potstill.errors import PotstillError
+from potstill.kinds.graph_drawing import draw_graph
 
 __all__ = [
     "BUILT_IN",
+    "GRAPH",
     "IMAGE",
     "NODE",
     "PAIR",
@@ -53,6 +55,11 @@ def _numbers(spec: InputSpec, noun: str) -> str:
 def _features(spec: InputSpec, noun: str) -> str:
     """Return ``nodes of 1,433 features``."""
     return f"{noun} of {math.prod(spec.shape):,} features"
+
+
+def _rooms(spec: InputSpec, noun: str) -> str:
+    """Return ``graphs of up to 28 nodes``."""
+    return f"{noun} of up to {spec.shape[0]:,} nodes"
 
 
 def _items(spec: InputSpec, noun: str) -> str:
@@ -126,11 +133,15 @@ NODE = Kind(name="node", noun="nodes", axes=("features",), network="linear", siz
 """Nodes of one graph, each as its propagated features: `potstill.data.graph` says how they are made."""
 RATINGS = Kind(name="ratings", noun="users", axes=("items",), learner="ntk-autoencoder", size=_items)
 """Users, each as a row over all items, 1 where the user met an item: `potstill.data.ratings` says how they are read."""
+GRAPH = Kind(
+    name="graph", noun="graphs", axes=("nodes", "features and edges"), network="gin", draw=draw_graph, size=_rooms
+)
+"""Whole graphs, each as features and edges of its nodes: `potstill.data.graph_sets` says how they are read."""
 TEXTS = Kind(name="texts", noun="texts inputs")
 """Texts, as word numbers."""
 PAIR = Kind(name="pair", noun="pair inputs", network="towers")
 """Pairs of an image and a text."""
-BUILT_IN = (IMAGE, TABLE, SERIES, SIGNAL, SOUND, WAVES, TEXT, NODE, RATINGS, TEXTS, PAIR)
+BUILT_IN = (IMAGE, TABLE, SERIES, SIGNAL, SOUND, WAVES, TEXT, NODE, GRAPH, RATINGS, TEXTS, PAIR)
 """Kinds of this package."""
 
 

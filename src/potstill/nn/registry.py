@@ -18,6 +18,7 @@ from potstill.nn.custom import CustomFactory, CustomNetwork, custom_factory
 from potstill.nn.dual_encoder import DualEncoder
 from potstill.nn.efficientnet import Folded
 from potstill.nn.external_models import external_network
+from potstill.nn.graph_networks import GIN, GraphGCN
 from potstill.nn.init import allocate, build_network
 from potstill.nn.pixel_networks import CenterNet, FCN2d, UNet, default_depth_2d
 from potstill.nn.pretrained import BACKBONES, FrozenBackbone, FrozenBackboneFactory, backbone_factory, is_backbone
@@ -94,6 +95,8 @@ def catalogue() -> tuple[NetworkEntry, ...]:
             "arXiv:2205.13504",
             ("series",),
         ),
+        NetworkEntry("gin", "graph isomorphism network; -dN, -wN", "arXiv:1810.00826", ("graph",)),
+        NetworkEntry("graphgcn", "graph convolutions, mean over nodes; -dN, -wN", "arXiv:1609.02907", ("graph",)),
         NetworkEntry(
             "towers",
             "a ConvNet for the picture and a mean of words for the text of a pair; -wN width",
@@ -331,6 +334,8 @@ def _parse(name: str, spec: InputSpec, k: int) -> tuple[str, Callable[[], Networ
     if family == "mlp":
         width = _parse_parts(name, parts, {}, {"w": 128})["w"]
         return f"mlp-w{width}", lambda: MLP(spec.shape, k, width=int(width))
+    if family in ("gin", "graphgcn"):
+        return _of_graphs(name, family, parts, spec, k)
     if family in ("convnet1d", "fcn", "inceptiontime", "dlinear"):
         return _along_time(name, family, parts, spec, k)
     if len(spec.shape) != 3:
@@ -365,6 +370,14 @@ def _parse(name: str, spec: InputSpec, k: int) -> tuple[str, Callable[[], Networ
     ap, batch, large = chosen["pooling"] == "ap", chosen["norm"] == "batch", chosen["stem"] == "stem7"
     full = _canonical_name(family, ap and "ap", batch and "batch", large and "stem7")
     return full, lambda: ResNet(shape, k, depth=depth, batch=batch, ap=ap, large=large)
+
+
+def _of_graphs(name: str, family: str, parts: list[str], spec: InputSpec, k: int) -> tuple[str, Callable[[], Network]]:
+    if spec.kind != "graph":
+        raise PotstillError(f"network {name} takes graphs, but inputs are {spec.kind} data; use mlp or linear")
+    d, w = (int(_parse_parts(name, parts, {}, {"d": 3, "w": 32})[each]) for each in "dw")
+    make, shape = GIN if family == "gin" else GraphGCN, (spec.shape[0], spec.shape[1])
+    return f"{family}-d{d}-w{w}", lambda: make(shape, k, depth=d, width=w)
 
 
 def _along_time(name: str, family: str, parts: list[str], spec: InputSpec, k: int) -> tuple[str, Callable[[], Network]]:

@@ -88,7 +88,7 @@ def _gallery(path: Path, arrays: Mapping[str, Any], card: Mapping[str, Any]) -> 
                 f"{path}: weights must be one number ≥ 0 for each input; the file is damaged, distil it again"
             )
     about = card["input"] if isinstance(card.get("input"), Mapping) else {}
-    if len(shape) not in (2, 4) and (len(shape), about.get("kind")) != (3, "signal"):
+    if len(shape) not in (2, 4) and (len(shape), about.get("kind")) not in ((3, "signal"), (3, "graph")):
         return None
     sizes = tuple(int(size) for size in np.bincount(hard.astype(np.int64), minlength=len(names)))
     index = [int(i) for c, take in enumerate(shown(sizes)) for i in np.flatnonzero(hard == c)[:take]]

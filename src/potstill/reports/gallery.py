@@ -6,6 +6,7 @@ import numpy as np
 
 from potstill._util.html import Html, join_html, tag
 from potstill._util.notebook_repr import inline_image
+from potstill.kinds.graph_drawing import draw_graph
 from potstill.reports.boxes import boxed_pictures
 from potstill.reports.clips import PLAYED, clip_players
 from potstill.reports.drawings import draw_window, labelled, parallel_axes, scroll_box
@@ -25,6 +26,8 @@ _NODE = "node"
 """Kind of the nodes of a graph."""
 _SIGNAL = "signal"
 """Kind of whole series with a class each."""
+_GRAPH = "graph"
+"""Kind of whole graphs with a class each."""
 _USERS = "ratings"
 """Kind of users with lists of items."""
 _ITEMS = 16
@@ -211,6 +214,23 @@ def _signals(g: Gallery) -> list[Html]:
     return [tag("ul", *drawn, class_="items windows"), note(text)]
 
 
+def _graphs(g: Gallery) -> list[Html]:
+    """Return graphs by class as drawings."""
+    shelves, total = [], 0
+    for c, (name, take) in enumerate(zip(g.classes, shown(g.sizes), strict=True)):
+        index = np.flatnonzero(g.hard_labels == c)[:take].tolist()
+        total += len(index)
+        tiles = [draw_graph(g.inputs[i], f"graph {n} of class {name}") for n, i in enumerate(index, 1)]
+        label = tag("div", tag("bdi", name), tag("small", _more(g.sizes[c], len(index), "graphs")), class_="name")
+        shelves += [tag("li", label, tag("div", *tiles, class_="tiles"))] if index else []
+    text = (
+        f"{total:,} of {sum(g.sizes):,} graphs, by class; a node's colour is its strongest feature, an edge's strength "
+    )
+    text += "its weight." if g.weights is None else f"its weight. {_WEIGHTS}"
+    text += "" if g.scores is None else f" {_scores(g.scores)}"
+    return [tag("ul", *shelves, class_="shelf"), note(text)]
+
+
 def gallery(g: Gallery, of: str = "") -> Html:
     """Return the inputs of ``g`` by class: images clamped to [0,1] with sharp pixels, or a table; without classes one
     after another.
@@ -224,6 +244,8 @@ def gallery(g: Gallery, of: str = "") -> Html:
         return join_html(_texts(g, of))
     if g.inputs.ndim == 2 and g.kind == _NODE:
         return join_html(_nodes(g, of))
+    if g.inputs.ndim == 3 and g.kind == _GRAPH:
+        return join_html(_graphs(g))
     if g.inputs.ndim == 3 and g.kind == _SIGNAL:
         return join_html(_signals(g))
     return join_html(_pictures(g) if g.inputs.ndim == 4 else _rows(g, of))
