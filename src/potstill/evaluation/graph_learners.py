@@ -26,12 +26,12 @@ def graph_counts(x: Float[Tensor, "b n m"], most: int) -> Float[Tensor, "b k"]:
     """
     n = x.shape[1]
     upper = (x[..., x.shape[2] - n :] >= 0.5).float()
-    h, adjacency, there = split_graph(torch.cat([x[..., : x.shape[2] - n], upper], 2))
-    neighbours = adjacency.sum(2) - there
+    h, adjacency, present = split_graph(torch.cat([x[..., : x.shape[2] - n], upper], 2))
+    neighbours = adjacency.sum(2) - present
     degree = neighbours.round().clamp(0, most).long()
-    degrees = torch.zeros(len(x), most + 1).scatter_add_(1, degree.cpu(), there.cpu())
-    between = torch.einsum("bnd,bnm,bme->bde", h, adjacency - torch.diag_embed(there), h)
-    nodes, edges = there.sum(1, keepdim=True), neighbours.sum(1, keepdim=True) / 2
+    degrees = torch.zeros(len(x), most + 1).scatter_add_(1, degree.cpu(), present.cpu())
+    between = torch.einsum("bnd,bnm,bme->bde", h, adjacency - torch.diag_embed(present), h)
+    nodes, edges = present.sum(1, keepdim=True), neighbours.sum(1, keepdim=True) / 2
     return torch.cat([nodes.cpu(), edges.cpu(), degrees, h.sum(1).cpu(), between.flatten(1).cpu()], 1)
 
 

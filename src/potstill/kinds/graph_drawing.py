@@ -19,8 +19,8 @@ def draw_graph(x: Any, alt: str) -> Html:
     """Return a graph (n, d + n) as inline SVG."""
     n = len(x)
     upper = np.clip(np.nan_to_num(np.triu(x[:, x.shape[1] - n :]), nan=0.0), 0, 1)
-    there = np.where(upper.diagonal() >= _FAINT)[0]
-    weights = (upper + upper.T)[np.ix_(there, there)]
+    present = np.where(upper.diagonal() >= _FAINT)[0]
+    weights = (upper + upper.T)[np.ix_(present, present)]
     np.fill_diagonal(weights, 0)
     place = _place(weights)
     lines = [
@@ -28,11 +28,11 @@ def draw_graph(x: Any, alt: str) -> Html:
             stroke_width="1.5", stroke_opacity=f"{weights[i, j]:.2f}")
         for i, j in zip(*np.nonzero(np.triu(weights >= _FAINT)), strict=True)
     ]  # fmt: skip
-    features = np.nan_to_num(x[there, : x.shape[1] - n], nan=0.0)
+    features = np.nan_to_num(x[present, : x.shape[1] - n], nan=0.0)
     nodes = [
         tag("circle", cx=_px(place[i, 0]), cy=_px(place[i, 1]), r=4,
             fill=_COLOURS[int(features[i].argmax()) % len(_COLOURS)] if features.shape[1] > 1 else _COLOURS[0])
-        for i in range(len(there))
+        for i in range(len(present))
     ]  # fmt: skip
     drawn, box = join_html([*lines, *nodes]), f"0 0 {_SIDE} {_SIDE}"
     return tag("svg", drawn, viewBox=box, width=_SIDE, height=_SIDE, role="img", aria_label=alt)

@@ -1,5 +1,5 @@
 """Networks of whole graphs (n, d + n): features of the nodes, and the upper triangle of the adjacency with a 1 on the
-diagonal for each node that is there (`potstill.data.graph_sets`).
+diagonal for each node that is present (`potstill.data.graph_sets`).
 
 GIN: Xu et al., "How powerful are graph neural networks?", arXiv:1810.00826, eq. 4.1 with ε = 0, and eq. 4.2, the sums
 over nodes of all layers. Norms are of each node in place of BatchNorm, and sums are divided by the nodes for which
@@ -23,16 +23,16 @@ def split_graph(
 ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n n"], Float[Tensor, "b n"]]:
     """Return features, the symmetric adjacency with loops, and the presence of each node, all in [0, 1] but the first.
 
-    Features of nodes that are not there are 0.
+    Features of nodes that are not present are 0.
     """
     n = x.shape[1]
     features, upper = x[..., : x.shape[2] - n], torch.triu(x[..., x.shape[2] - n :])
     upper = upper + (upper.clamp(0, 1) - upper).detach()
-    there = upper.diagonal(dim1=1, dim2=2)
-    between = there[:, :, None] * there[:, None, :]
+    present = upper.diagonal(dim1=1, dim2=2)
+    between = present[:, :, None] * present[:, None, :]
     above = torch.triu(upper, 1)
-    adjacency = (above + above.transpose(1, 2)) * between + torch.diag_embed(there)
-    return features * there[:, :, None], adjacency, there
+    adjacency = (above + above.transpose(1, 2)) * between + torch.diag_embed(present)
+    return features * present[:, :, None], adjacency, present
 
 
 class _OfGraphs(Network):
@@ -57,18 +57,18 @@ class _OfGraphs(Network):
         """Return the matrix by which messages pass."""
         raise NotImplementedError
 
-    def read(self, h: Tensor, there: Tensor) -> Tensor:
+    def read(self, h: Tensor, present: Tensor) -> Tensor:
         """Return features of a graph (b, k) of those of its nodes (b, n, k)."""
         raise NotImplementedError
 
     def embed(self, x: Tensor) -> Tensor:
         """(b, n, d + n) → (b, d + depth · width): the readouts of the input and of each layer."""
-        h, adjacency, there = split_graph(x)
+        h, adjacency, present = split_graph(x)
         matrix = self.spread(adjacency)
-        found = [self.read(h, there)]
+        found = [self.read(h, present)]
         for layer, norm in zip(self.layers, self.norms, strict=True):
-            h = norm(layer(matrix @ h)).relu() * there[:, :, None]
-            found.append(self.read(h, there))
+            h = norm(layer(matrix @ h)).relu() * present[:, :, None]
+            found.append(self.read(h, present))
         return torch.cat(found, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class GIN(_OfGraphs):
         """Return the adjacency with loops."""
         return adjacency
 
-    def read(self, h: Tensor, there: Tensor) -> Tensor:
+    def read(self, h: Tensor, present: Tensor) -> Tensor:
         """Return the sum over nodes, over the nodes for which there is room."""
         return h.sum(1) / h.shape[1]
 
@@ -116,6 +116,6 @@ class GraphGCN(_OfGraphs):
         scale = adjacency.sum(2).clamp(min=1e-6).rsqrt() * (adjacency.sum(2) > 0)
         return scale[:, :, None] * adjacency * scale[:, None, :]
 
-    def read(self, h: Tensor, there: Tensor) -> Tensor:
-        """Return the mean over the nodes that are there."""
-        return h.sum(1) / there.sum(1, keepdim=True).clamp(min=1)
+    def read(self, h: Tensor, present: Tensor) -> Tensor:
+        """Return the mean over the nodes that are present."""
+        return h.sum(1) / present.sum(1, keepdim=True).clamp(min=1)
