@@ -119,7 +119,7 @@ def _naive_rows(entry: Entry, score: Estimate) -> list[Difference]:
 def _sample_items(entry: Entry) -> Html | None:
     """Return a few items of the set as a figure; ``None`` if they cannot be drawn small."""
     g = entry.gallery
-    if g is None or not len(g.inputs) or g.inputs.ndim not in (3, 4):
+    if g is None or not len(g.inputs) or g.inputs.ndim not in (3, 4) or g.kind == "graph":
         return None
     if g.inputs.ndim == 3:
         windows = []
