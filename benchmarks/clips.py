@@ -17,6 +17,7 @@ for pictures with frames side by side. Its scale and rate are chosen once for ea
 own, on a fifth of the training clips. ``--only`` and ``--pictures`` measure a part and keep the rest.
 A 3-D network on all frames stands beside them, with its multiply-adds. Nothing is chosen on test clips: networks,
 updates and learning rate are fixed.
+``moved`` of a result says that augmentation moved each frame; without it, it moved pictures of frames as a whole.
 Every cell is a file under ``--folder``; the summary goes to ``results/clips.json``.
 """
 
@@ -225,7 +226,7 @@ def measure(args: argparse.Namespace, root: Path, task: str, size: int, picture:
     shape, test = tuple(splits.train.input.shape), len(splits.test)
     return {
         "picture": picture, "shape": list(shape), "operations": operations(shape, len(splits.train.classes)),
-        "full": full, "motion": choice,
+        "full": full, "motion": choice, **({"moved": "frames"} if frames else {}),
         "rows": {
             row: {
                 "bytes": sum(c["bytes"] for c in cells) / len(cells),

@@ -412,7 +412,7 @@ STORED = (
 def test_every_objective_works_over_every_parametrization(name: str, spelled: str) -> None:
     method = small(name, parametrization=spelled, optimizer="adamw", lr=1e-3)
     source = toy_source("image", side=16, classes=2)
-    problem = dataclasses.replace(toy_problem(method), counts=(4, 3), train=source)
+    problem = dataclasses.replace(toy_problem(method, ipc=4), counts=(4, 3), train=source)
     problem = dataclasses.replace(problem, network=factory("convnet-d1-w8", source.input, 2), assets={})
     if method.assets(problem):
         net = problem.network(5)

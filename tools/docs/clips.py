@@ -27,6 +27,7 @@ def clips(root: Path) -> str:
         "clips the mean of students. Sets have five pictures per class in 4 bits; bytes are those "
         "of `dm`, which the best coded real clips have, too; random clips are as many in fewer, and `motion` "
         "is `dm` over still pictures and motions in at most as many, its scale and rate chosen on training clips. "
+        f"{_about_augmentation(held['parts'])}"
         "Operations are multiply-adds for one clip; the 3-D network has the same width and reads all frames. "
         f"{held['machine']['processor']}, torch {held['machine']['torch']}. `benchmarks/clips.py`"
     )
@@ -54,6 +55,21 @@ def _block(part: Mapping[str, Any]) -> str:
     name = _TITLES.get(part["task"], part["task"].capitalize())
     title = f"**{name}, {part['classes']} classes, frames of {part['size']} × {part['size']}**"
     return f"{title}\n\n{table(head, rows)}"
+
+
+def _about_augmentation(parts: Sequence[Mapping[str, Any]]) -> str:
+    """Return a sentence on rows of pictures of frames that augmentation moved as a whole."""
+    rows = [
+        f"`{of['picture']}` of *{'actions' if part['task'] == 'wesnoth' else part['task']}*"
+        for part in parts
+        for of in part["pictures"]
+        if of["picture"].startswith(("thirds", "grid")) and of.get("moved") != "frames"
+    ]
+    if not rows:
+        return ""
+    return (
+        f"Augmentation of students and of `dm` still moved pictures as a whole, not each frame, in {', '.join(rows)}. "
+    )
 
 
 def _about_wesnoth(parts: Sequence[Mapping[str, Any]]) -> str:

@@ -12,7 +12,7 @@ from potstill.reports.entry import Gallery
 
 __all__ = ["PLAYED", "clip_players", "frames_of_picture"]
 
-PLAYED = "Beside each picture of frames its clip plays; frames are as few as the picture holds."
+PLAYED = "Below each picture of frames its clip plays, of the frames that the picture holds."
 _MOST, _BYTES, _LONGEST = 48, 600_000, 128
 """Clips on a page, characters of their animations together, and pixels of a frame's longer side, at most."""
 _MILLISECONDS, _PAUSE = 160, 640
