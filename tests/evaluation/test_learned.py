@@ -13,6 +13,7 @@ from potstill.core import Splits, registry
 from potstill.errors import PotstillError
 from potstill.evaluation import evaluate
 from potstill.evaluation.estimators import FitsNodes, FitsTexts, Learner, is_learner_name, make_learner
+from potstill.evaluation.graph_learners import GraphForest
 from potstill.evaluation.learners import Ridge, training_rows
 from potstill.evaluation.protocols import POTSTILL as PROTOCOL
 from potstill.evaluation.series_learners import MiniRocketRidge
@@ -26,7 +27,9 @@ SHORT = PROTOCOL.override(steps=2, lr=0.02, least_epochs=0, students=2)
 LEARNERS = [
     name
     for name in registry.names("learners", outside=False)
-    if not isinstance(registry.resolve("learners", name)(), FitsTexts | FitsNodes | MiniRocketRidge | BandStatistics)
+    if not isinstance(
+        registry.resolve("learners", name)(), FitsTexts | FitsNodes | MiniRocketRidge | BandStatistics | GraphForest
+    )
     and "classification" in registry.resolve("learners", name)().tasks  # the others have tests of their own
 ]
 

@@ -57,7 +57,6 @@ def _check_network(command: Command) -> None:
     value = getattr(command, "network", None)
     names = [value] if isinstance(value, str) else value or ()
     try:
-        families = read_declaration("potstill.nn.registry:_FAMILIES")
         packages = read_declaration("potstill.nn.registry:_PACKAGES")
         backbones = read_keys("potstill.nn.pretrained:BACKBONES")
     except Unreadable:
@@ -68,12 +67,12 @@ def _check_network(command: Command) -> None:
     for name in names:
         is_known = (
             is_file_reference(name)
-            or name.partition("-")[0] in families
+            or name.partition("-")[0] in registry.NETWORK_FAMILIES
             or name.partition(":")[0] in (*packages, *others)
             or re.sub(r"-r\d+$", "", name) in (*backbones, *others)
         )
         if not is_known:
-            raise Misuse(str(unknown_name("network", name, [*families, *backbones, *others])))
+            raise Misuse(str(unknown_name("network", name, [*registry.NETWORK_FAMILIES, *backbones, *others])))
 
 
 def _check_data(command: Command) -> None:

@@ -16,7 +16,7 @@ from potstill.errors import PotstillError, suggestion
 
 __all__ = ["find_recipe", "read_recipe", "recipe_words"]
 
-_FOLDERS = (".", "imagenet-1k", "imagenet-21k", "pairs")
+_FOLDERS = (".", "imagenet-1k", "imagenet-21k", "pairs", "series")
 """Folders of the recipes that come with Potstill."""
 _EXCLUDED = {"debug", "force", "json", "limit", "quiet", "recipe", "resume"}
 """Options that no recipe may have."""

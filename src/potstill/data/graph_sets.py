@@ -5,6 +5,7 @@ adjacency, with a 1 on its diagonal for each node that is there. Nodes are in de
 their features, so that equal graphs of another numbering are mostly equal.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,8 +110,7 @@ def read_graph_set(task: Task, data: object, options: ReadOptions) -> Splits:
 
 def _accepts(data: object) -> bool:
     if isinstance(data, str | Path):
-        path = Path(data)
-        return path.is_dir() and _tu_name(path) is not None
+        return os.path.isdir(data) and _tu_name(Path(data)) is not None  # a name that is too long is no folder
     return isinstance(data, Sequence) and bool(data) and all(_is_graph(each) for each in data)
 
 

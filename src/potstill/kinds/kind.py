@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from potstill._util.graph_drawing import draw_graph
 from potstill._util.html import Html
 from potstill._util.notebook_repr import inline_image
 from potstill.core import InputSpec, registry
 from potstill.errors import PotstillError
-from potstill.kinds.graph_drawing import draw_graph
 
 __all__ = [
     "BUILT_IN",

@@ -99,7 +99,7 @@ class Motion:
                 return self
             raise PotstillError(
                 f"motion: pictures of {train.name} do not say that they hold frames; read clips with `representation "
-                "grid:frames=9`, or say `frames=` and `columns=` where pictures of your own do"
+                "grid:frames=9`, or set frames and columns where pictures of your own hold some"
             )
         rows, columns = train.input.frames
         if (self.frames or rows * columns, self.columns or columns) != (rows * columns, columns):
@@ -133,7 +133,7 @@ class Motion:
     def _frame_shape(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
         c, h, w = image_shape("motion", shape)
         if not self.frames:
-            raise PotstillError("motion: frames must be at least 1 where nothing else says them; say `frames=`")
+            raise PotstillError("motion: frames must be at least 1 where nothing else says them; set them")
         rows, columns = self.frames // self._columns, self._columns
         if h % rows or w % columns:
             raise PotstillError(

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from potstill._util.graph_drawing import draw_graph
 from potstill._util.html import Html, join_html, tag
 from potstill._util.notebook_repr import inline_image
-from potstill.kinds.graph_drawing import draw_graph
 from potstill.reports.boxes import boxed_pictures
 from potstill.reports.clips import PLAYED, clip_players
 from potstill.reports.drawings import draw_window, labelled, parallel_axes, scroll_box

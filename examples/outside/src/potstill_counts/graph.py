@@ -9,7 +9,7 @@ from potstill.core import InputSpec, Normalization
 from potstill.data import TensorSource
 from potstill.kinds import Kind
 
-GRAPH = Kind(name="graph", noun="graphs", network="graph-net")
+GRAPH = Kind(name="wired", noun="graphs", network="graph-net")
 
 
 def graph_source(
@@ -24,7 +24,7 @@ def graph_source(
     """
     most = max(map(len, nodes))
     spec = InputSpec(
-        kind="graph", shape=(), units="",
+        kind="wired", shape=(), units="",
         parts=(
             ("nodes", InputSpec(kind="nodes", shape=(-1, nodes[0].shape[1]), units="")),
             ("edges", InputSpec(kind="edges", shape=(-1, 2), units="", levels=(most, most))),

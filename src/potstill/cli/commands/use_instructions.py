@@ -65,9 +65,10 @@ class UseInstructions(Command):
     """Seed of every draw."""
 
     main_options: ClassVar[tuple[str, ...]] = (
-        "pool", "target", "out", "items", "bytes", "test", "base", "way", "prompt", "response", "group", "students",
+        "pool", "target", "out", "items", "bytes", "test", "base", "way", "students",
     )  # fmt: skip
     option_groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "Columns": ("prompt", "response"),
         "Models": ("words", "length", "width", "layers", "base_updates", "warm_up", "updates", "seed"),
     }
     outputs: ClassVar[Mapping[str, tuple[str, ...]]] = {"out": ()}

@@ -27,7 +27,7 @@ def conclude(result: Mapping[str, Any]) -> dict[str, Any]:
     if not cells:
         return {
             "rows": [],
-            "sentences": [f"{first}. Nothing was measured: give other samples of the target with `--test`."],
+            "sentences": [f"{first}. Nothing was measured: give other samples of the target as `test=`."],
         }
     forms = list(cells[0]["bits"])
     rows: list[dict[str, Any]] = [
