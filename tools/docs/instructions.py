@@ -29,17 +29,23 @@ def instructions(root: Path) -> str:
     head = [
         "learned", "samples", "bytes", "of the target's task, %", *forms, *(f"LESS minus it, {form}" for form in forms)
     ]  # fmt: skip
+    many = len(held["targets"])
+    over = (
+        f"mean over {many} targets ({', '.join(held['targets'])})" if many > 1 else f"one target, {held['targets'][0]}:"
+    )
+    spread = "with 95% intervals over targets; differences are paired" if many > 1 else "and no interval"
     text = (
-        f"Bits a byte of {held['test']} test responses, less is better; mean over {len(held['targets'])} targets "
-        f"({', '.join(held['targets'])}) of {', '.join(map(str, held['students']))} models of a form, with 95% "
-        f"intervals over targets; differences are paired. Pool: {held['pool']:,} of {len(held['tasks'])} tasks: "
+        f"Bits a byte of {held['test']} test responses, less is better; {over} "
+        f"{'of' if many > 1 else 'the mean of'} {', '.join(map(str, held['students']))} models of a form, "
+        f"{spread}. Pool: {held['pool']:,} of {len(held['tasks'])} tasks: "
         "descriptions of functions of Python packages, and of Debian packages of a section. "
         f"{held['items']} are chosen for {held['target']} "
         f"samples of the target; models learn {held['base']:,} others as plain texts first. "
         f"{held['machine']['processor']}, one thread. "
         "`benchmarks/instructions.py`"
     )
-    return "\n\n".join([_findings(held["rows"], forms), table(head, rows), text])
+    findings = [_findings(held["rows"], forms)] if many > 1 else []
+    return "\n\n".join([*findings, table(head, rows), text])
 
 
 def _cell(value: dict[str, Any]) -> str:
