@@ -37,7 +37,7 @@ from potstill.evaluation.byte_matched_baselines import (
 from potstill.evaluation.candidate_trials import Length, count_operations
 from potstill.evaluation.distilled_training import check_stored_labels
 from potstill.evaluation.estimators import is_learner_name, make_learner, require_learner
-from potstill.evaluation.fitting import check_compatible, learned_lr, network_from_metadata, same_content
+from potstill.evaluation.fitting import check_compatible, network_from_metadata, same_content
 from potstill.evaluation.forecast import estimate_learner_seconds, estimate_seconds
 from potstill.evaluation.full_data_reference import RECIPE, FullReference
 from potstill.evaluation.measurement import EvaluationContext, Measurement, mean, measure
@@ -48,7 +48,6 @@ from potstill.evaluation.protocol import Protocol
 from potstill.evaluation.real_sets import count_trials
 from potstill.evaluation.scorecard import Scorecard
 from potstill.evaluation.scores import ars, hlr, ior, lrs
-from potstill.evaluation.set_graph import graph_of_set
 from potstill.evaluation.statistics import INTERVAL, ONE_INTERVAL, PLAIN_INTERVAL, count_answers, difference, summary
 from potstill.evaluation.teacher_labels import Labeller, resolve_labeller, stored_labeller
 from potstill.evaluation.training_sets import TEACHER_STEPS, TeacherJob, TrainingSet
@@ -199,13 +198,7 @@ def evaluate(
             f"a set's weights count where there are classes, but the task is {context.task.name}; `weights=False` "
             "trains on all samples alike"
         )
-    own_set = TrainingSet(
-        pairs=[(x, distilled.labels.to(train.device))], bytes=sizes["total"],
-        stored_labels=stored, lr=learned_lr(distilled), weights=None if w is None else w.to(train.device),
-        scores=None if distilled.scores is None else distilled.scores.to(train.device),
-        texts=(distilled.captions,) if distilled.input.kind == "text" and distilled.captions else (),
-        edges=graph_of_set(distilled),
-    )  # fmt: skip
+    own_set = TrainingSet.of_distilled(distilled, x, sizes["total"], weights=w, stored_labels=stored)
     models = yardstick_scores(yardsticks, context.task, train, test)
     reference, label_rows = _references(context, full, "random-soft" in names)
     own = measure(context, "this set", own_set)

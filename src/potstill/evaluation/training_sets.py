@@ -7,8 +7,10 @@ from typing import Any
 from torch import Tensor
 
 from potstill.core import Inputs, Network, NetworkFactory, Source
-from potstill.core.nested import num_samples
-from potstill.evaluation.set_graph import SetGraph
+from potstill.core.nested import device_of, num_samples
+from potstill.dataset_file import Distilled
+from potstill.evaluation.fitting import learned_lr
+from potstill.evaluation.set_graph import SetGraph, graph_of_set
 from potstill.labels.teacher import SGD, Teacher, train_teacher
 from potstill.labels.teacher_file import Labels
 from potstill.rng import derive_seed, generator
@@ -45,6 +47,31 @@ class TrainingSet:
     """Learning rate that was learned with the set."""
     scores: Tensor | None = None
     """Scores (n, k) of one pair whose labels are scores; the pair holds the probabilities that they are read as."""
+
+    @classmethod
+    def of_distilled(
+        cls, distilled: Distilled, x: Inputs, size: int, *, weights: Tensor | None, stored_labels: Labels | None
+    ) -> "TrainingSet":
+        """Return the training set of a distilled set.
+
+        Args:
+            distilled: the set.
+            x: its inputs in model space, on the device of the students.
+            size: its bytes.
+            weights: of its items, mean 1.
+            stored_labels: a teacher's labels of it.
+
+        Raises:
+            PotstillError: its learned learning rate is no positive number.
+        """
+        device = device_of(x)
+        return cls(
+            pairs=[(x, distilled.labels.to(device))], bytes=size, stored_labels=stored_labels,
+            lr=learned_lr(distilled), weights=None if weights is None else weights.to(device),
+            scores=None if distilled.scores is None else distilled.scores.to(device),
+            texts=(distilled.captions,) if distilled.input.kind == "text" and distilled.captions else (),
+            edges=graph_of_set(distilled),
+        )  # fmt: skip
 
     @property
     def items(self) -> int:

@@ -7,6 +7,7 @@ there is room: sizes differ by graph, and values of a set that is being made are
 arXiv:1609.02907, and the mean over nodes. Edges are clamped to [0, 1], the gradient is straight through.
 """
 
+from abc import ABC, abstractmethod
 from itertools import pairwise
 
 import torch
@@ -35,7 +36,7 @@ def split_graph(
     return features * present[:, :, None], adjacency, present
 
 
-class _OfGraphs(Network):
+class _OfGraphs(Network, ABC):
     """Layers of message passing, and a readout of each."""
 
     def __init__(self, shape: tuple[int, int], num_classes: int, *, depth: int = 3, width: int = 32) -> None:
@@ -49,17 +50,17 @@ class _OfGraphs(Network):
         self.classifier = nn.Linear(sum(sizes), num_classes)
 
     @staticmethod
+    @abstractmethod
     def layer(before: int, after: int) -> nn.Module:
         """Return what a layer does to each node after messages have come in."""
-        raise NotImplementedError
 
+    @abstractmethod
     def spread(self, adjacency: Tensor) -> Tensor:
         """Return the matrix by which messages pass."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, h: Tensor, present: Tensor) -> Tensor:
         """Return features of a graph (b, k) of those of its nodes (b, n, k)."""
-        raise NotImplementedError
 
     def embed(self, x: Tensor) -> Tensor:
         """(b, n, d + n) → (b, d + depth · width): the readouts of the input and of each layer."""

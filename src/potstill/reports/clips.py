@@ -48,11 +48,9 @@ def clip_players(g: Gallery, side: int) -> dict[int, Html]:
     rows, columns = g.frames
     if rows * columns < 2 or g.inputs.shape[2] % rows or g.inputs.shape[3] % columns:
         return {}
-    of_class = [np.flatnonzero(g.hard_labels == c).tolist() for c in range(len(g.classes))]
-    order = [index[n] for n in range(max(map(len, of_class), default=0)) for index in of_class if n < len(index)]
     players: dict[int, Html] = {}
     left = _BYTES
-    for i in order[:_MOST]:
+    for i in g.class_by_class[:_MOST]:
         frames = [_image(frame) for frame in frames_of_picture(g.inputs[i], rows, columns)]
         moving, still = _png(frames), _png(frames[:1])
         if (left := left - len(moving) - len(still)) < 0:

@@ -62,6 +62,12 @@ class Gallery:
         return self.labels if self.labels.ndim == 1 else self.labels.argmax(1)
 
     @property
+    def class_by_class(self) -> list[int]:
+        """Positions of the inputs: the first of every class, then the second ones, …"""
+        of_class = [np.flatnonzero(self.hard_labels == c).tolist() for c in range(len(self.classes))]
+        return [index[n] for n in range(max(map(len, of_class), default=0)) for index in of_class if n < len(index)]
+
+    @property
     def sizes(self) -> tuple[int, ...]:
         """Items of each class in the whole set."""
         if self.counts is not None:

@@ -1,6 +1,5 @@
 """Players of the sounds that spectrograms stand for, inside a page."""
 
-import numpy as np
 
 from potstill._util.html import Html, tag
 from potstill._util.mel import MelScale, sound_uri
@@ -30,11 +29,9 @@ def sound_players(g: Gallery) -> dict[int, Html]:
         return {}
     if g.inputs.ndim != 4 or g.inputs.shape[1:3] != (1, scale.mels) or g.inputs.shape[3] > _FRAMES:
         return {}
-    of_class = [np.flatnonzero(g.hard_labels == c).tolist() for c in range(len(g.classes))]
-    order = [index[n] for n in range(max(map(len, of_class), default=0)) for index in of_class if n < len(index)]
     players: dict[int, Html] = {}
     left = _BYTES
-    for i in order[:_MOST]:
+    for i in g.class_by_class[:_MOST]:
         uri = sound_uri(scale.to_wave(g.inputs[i]), scale.rate)
         if (left := left - len(uri)) < 0:
             break

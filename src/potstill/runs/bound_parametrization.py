@@ -6,7 +6,7 @@ from typing import Any
 from potstill.core import BindsToData, Method, Parametrization, Source, label_mode
 from potstill.errors import PotstillError
 from potstill.parametrize.rows import has_categories
-from potstill.runs.budget import rounds_at_end
+from potstill.runs.rounding import rounds_at_end
 from potstill.runs.spec import RunSpec
 
 __all__ = ["bind_to_data", "suits_rows", "without_labels"]

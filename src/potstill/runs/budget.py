@@ -63,6 +63,7 @@ from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.parametrize.rows import Rows
 from potstill.rng import generator
 from potstill.runs.coded_samples import count_coded_samples, estimate_coded_share
+from potstill.runs.rounding import check_rounding, rounds_at_end
 from potstill.runs.stored_network import planned_payload, planned_payload_bytes
 from potstill.tasks import Classification, PackedTargets, get_targets, get_task, is_ragged, split_targets, target_mask
 
@@ -75,7 +76,6 @@ __all__ = [
     "is_stored_as_is",
     "quantization_aware",
     "resolve_codec",
-    "rounds_at_end",
 ]
 
 _RANGES = 64
@@ -158,27 +158,10 @@ def resolve_codec(
         for name, tensor in named_tensors(sample).items():
             if tensor.is_floating_point():
                 codec_of_part(kinds.get(name, ""), made).pack(tensor)
-    if isinstance(decoder, MultiHot) and not selects and not isinstance(made, Exact):
-        raise PotstillError(
-            f"parametrization multi-hot makes zeros and ones, which codec exact writes in the fewest bits, but codec "
-            f"{format_codec(made)} is requested; leave codec out, or take parametrization pixels for real numbers"
-        )
-    if isinstance(decoder, Rows) and not selects and not rounds_at_end(made):
-        raise PotstillError(
-            f"parametrization rows rounds to what the table can hold, but codec {format_codec(made)} rounds to its own "
-            "levels while the set is made; take codec columns, or parametrization pixels"
-        )
-    if isinstance(decoder, ReplacesPayload) and not selects and not rounds_at_end(made):
-        raise PotstillError(
-            "parametrization learned-graph stores edges that its network makes at the end, but codec "
-            f"{format_codec(made)} rounds while the set is made; take uint8 or another that rounds afterwards"
-        )
-    coarse = (
-        isinstance(made, Uniform)
-        and made.bits < _FINE
-        and not selects
-        and not isinstance(decoder, MultiHot | Rows | ReplacesPayload)
-    )
+    if not selects:
+        check_rounding(decoder, made)
+    rounds_late = selects or isinstance(decoder, MultiHot | Rows | ReplacesPayload)
+    coarse = isinstance(made, Uniform) and made.bits < _FINE and not rounds_late
     if isinstance(codec, str) and coarse and "aware=" not in codec:
         made = dataclasses.replace(made, aware=True)  # type: ignore[type-var]
     return made, made
@@ -192,12 +175,6 @@ def is_stored_as_is(decoder: Parametrization) -> bool:
 def can_lose_inputs(codec: Codec) -> bool:
     """Tell whether a set of whole inputs that is too large loses its last ones rather than bits of each value."""
     return isinstance(codec, Columns) or not isinstance(codec, PlannedBits)
-
-
-def rounds_at_end(codec: str | Codec | None) -> bool:
-    """Tell whether a store rounds at the end alone, and not while the set is made."""
-    made = stored_by(codec) if isinstance(codec, str) and codec != "auto" else codec
-    return not (getattr(made, "aware", False) or getattr(made, "rate", 0))
 
 
 def quantization_aware(decoder: Parametrization, store: Codec | None, selects: bool) -> Parametrization:

@@ -4,9 +4,8 @@ The simulator serves for measuring; no choice sees it.
 """
 
 import hashlib
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,26 +15,29 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
-from potstill._util.outputs import check_not_input, describe_foreign_page
+from potstill._util.outputs import check_not_input
 from potstill._util.progress import Callback
-from potstill.dataset_file import Distilled, write_atomic
+from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError
-from potstill.execution.executor import torch_threads
-from potstill.reports.control import render_control
 from potstill.rng import generator
-from potstill.uses.cell_files import read_json, write_json
-from potstill.uses.control.environment import Environment, episode_seeds, open_environment, state_statistics
+from potstill.uses.control.environment import Environment, open_environment, state_statistics
 from potstill.uses.control.logs import Log, read_log
-from potstill.uses.control.pair_files import build_pairs, read_pairs
+from potstill.uses.control.pair_files import build_pairs
 from potstill.uses.control.policies import Cloning, parse_policy
-from potstill.uses.control.run import (
+from potstill.uses.control.rows import (
     MORE_PAIRS,
     MOST_ITEMS,
     MOST_SETS,
     POLICIES,
+    RowRunner,
     check_counts,
     check_evolution,
+    check_items,
+    check_page,
     measure_returns,
+    measure_rows,
+    parse_policies,
+    write_result,
 )
 from potstill.uses.control.search import Evolution, Found, Pairs, PairSearch, Trainer, evolve
 from potstill.uses.control.summary import LOGGED, conclude_log
@@ -137,19 +139,15 @@ def distil_log(
     )
     if not 0 < best <= 1:
         raise PotstillError(f"best must be a fraction above 0 and at most 1, not {best}; change it")
-    names = tuple(dict.fromkeys(parse_policy(name).name for name in policies))
-    if not names:
-        raise PotstillError("policies must name at least one network, such as mlp:32; add one")
+    names = parse_policies(policies)
     settings, imitation = evolution or Evolution(), cloning or Cloning()
     check_evolution(settings)
-    folder, page = Path(out), Path(out) / "control.html"
+    folder = Path(out)
     check_not_input(folder, [log] if isinstance(log, str | Path) else [], folder=True)
-    if page.exists() and (other := describe_foreign_page(page)):
-        raise PotstillError(f"{page}: {other}; choose another folder")
+    check_page(folder)
     env = open_environment(environment) if isinstance(environment, str) else environment
     logged = log if isinstance(log, Log) else read_log(log, env)
-    if env.discrete and items < env.action_size:
-        raise PotstillError(f"{env.name}: {env.action_size} actions need as many pairs, not {items}; give more items")
+    check_items(env, items)
     returns = logged.returns
     common = {
         "version": VERSION, "environment": env.name, "items": items, "policies": list(names), "students": students,
@@ -157,17 +155,14 @@ def distil_log(
         "best": best,
     }  # fmt: skip
     say = progress or (lambda *_: None)
-    cells = []
-    with torch_threads(1):
-        for number in range(sets):
-            runner = _Runner(
-                env=env, log=logged, items=items, best=best, policies=names, students=students, episodes=episodes,
-                evolution=settings, cloning=imitation, seed=seed + number, folder=folder, say=say,
-            )  # fmt: skip
-            for done, name in enumerate(LOGGED):
-                say("rows", number * len(LOGGED) + done, sets * len(LOGGED))
-                cells.append(runner.cell(name, {**common, "seed": seed + number, "row": name}))
-    say("rows", sets * len(LOGGED), sets * len(LOGGED))
+
+    def runner(own: int) -> _Runner:
+        return _Runner(
+            env=env, log=logged, items=items, best=best, policies=names, students=students, episodes=episodes,
+            evolution=settings, cloning=imitation, seed=own, folder=folder, progress=say,
+        )  # fmt: skip
+
+    cells = measure_rows(runner, tuple(LOGGED), common, range(seed, seed + sets), say)
     result: dict[str, Any] = {
         "settings": {**common, "seed": seed, "sets": sets}, "environment": env.name, "items": items,
         "most_steps": env.most_steps, "cells": cells,
@@ -178,8 +173,7 @@ def distil_log(
         },
     }  # fmt: skip
     result |= conclude_log(result)
-    write_json(folder / "control.json", result)
-    write_atomic(page, render_control(result).encode())
+    write_result(folder, result)
     return result
 
 
@@ -191,40 +185,23 @@ def _digest(log: Log) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Runner:
-    """Measures the rows of one seed; what several rows need is made once."""
+class _Runner(RowRunner):
+    """Measures the rows of one seed."""
 
-    env: Environment
+    described = "distillation of a log"
     log: Log
-    items: int
     best: float
-    policies: tuple[str, ...]
-    students: int
-    episodes: int
-    evolution: Evolution
-    cloning: Cloning
-    seed: int
-    folder: Path
-    say: Callback
 
-    def cell(self, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a row as JSON values, from its file where that is there."""
-        path = self.folder / "cells" / f"{name}-{self.seed}.json"
-        cell = read_json(path, settings, "distillation of a log")
-        if cell is None:
-            started = time.monotonic()
-            rows: Mapping[str, Callable[[], dict[str, Any]]] = {
-                "set": self._set, "random-logged": lambda: self._steps(self.everything, self.items),
-                "random-best": lambda: self._steps(self.search, self.items), "k-means": self._medoids,
-                "random-search": self._random_search,
-                "more-best": lambda: self._steps(self.search, MORE_PAIRS * self.items),
-                "clone-best": lambda: self._clone(self.good), "clone-all": lambda: self._clone(self.log),
-                "random-actions": self._random_actions,
-            }  # fmt: skip
-            cell = {"name": name, "seed": self.seed, **rows[name]()}
-            cell["seconds"] = round(time.monotonic() - started, 1)
-            write_json(path, {"settings": settings, **cell})
-        return {key: value for key, value in cell.items() if key != "settings"}
+    @property
+    def rows(self) -> Mapping[str, Callable[[], dict[str, Any]]]:
+        return {
+            "set": self._set, "random-logged": lambda: self._steps(self.everything, self.items),
+            "random-best": lambda: self._steps(self.search, self.items), "k-means": self._medoids,
+            "random-search": self._random_search,
+            "more-best": lambda: self._steps(self.search, MORE_PAIRS * self.items),
+            "clone-best": lambda: self._clone(self.good), "clone-all": lambda: self._clone(self.log),
+            "random-actions": self.measure_random_actions,
+        }  # fmt: skip
 
     @cached_property
     def trainer(self) -> Trainer:
@@ -250,14 +227,7 @@ class _Runner:
 
     def _measured(self, pairs: Pairs, how: str, **more: Any) -> dict[str, Any]:
         """Return the row of pairs, as a reader of their file gets them."""
-        small = self._built(pairs, how)
-        return self._returns(read_pairs(small, self.env), small) | more
-
-    def _returns(self, pairs: Pairs, small: Distilled) -> dict[str, Any]:
-        trainer = replace(self.trainer, mean=small.normalization.mean, std=small.normalization.std)
-        found = measure_returns(pairs, trainer, self.policies, self.students, self.episodes, self.seed)
-        size = int(small.metadata["bytes"]["total"])
-        return {"returns": found, "items": len(pairs.states), "bytes": size, "steps": 0}
+        return self.measure_set(self._built(pairs, how), steps=0, **more)
 
     def _built(self, pairs: Pairs, how: str) -> Distilled:
         config = {"pairs": how, "policy": self.policies[0], "best": self.best, **asdict(self.cloning)}
@@ -268,11 +238,7 @@ class _Runner:
         return Pairs(states=states[0], actions=actions[0])
 
     def _set(self) -> dict[str, Any]:
-        at = self.folder / "cells" / f"set-{self.seed}.checkpoint.json"
-        at.parent.mkdir(parents=True, exist_ok=True)
-        found = evolve(
-            self.search, self.evolution, self.seed, lambda done, total: self.say("pairs", done, total), at
-        )  # fmt: skip
+        found = evolve(self.search, self.evolution, self.seed, self.shown("pairs"), self.checkpoint())
         pairs = self._of_row(found.row)
         self._built(pairs, "logged episodes").save(self.folder / f"pairs-{self.seed}.safetensors")
         return self._measured(pairs, "logged episodes", score=found.score)
@@ -324,14 +290,3 @@ class _Runner:
         found = measure_returns(pairs, self.trainer, self.policies, self.students, self.episodes, self.seed)
         each = self.env.state_size + (1 if self.env.discrete else self.env.action_size)
         return {"returns": found, "items": len(log), "bytes": 4 * each * len(log), "steps": 0}
-
-    def _random_actions(self) -> dict[str, Any]:
-        rng = generator(self.seed, "control test random actions")
-
-        def act(states: Tensor) -> Tensor:
-            shape = states.shape[:2]
-            drawn = self.env.random_actions(shape.numel(), rng)
-            return drawn.reshape(*shape, *drawn.shape[1:])
-
-        found = self.env.rollouts(act, self.students, episode_seeds(self.episodes, rng))
-        return {"returns": {"none": [round(v, 4) for v in found.returns.mean(1).tolist()]}, "bytes": 0, "steps": 0}
