@@ -108,22 +108,23 @@ def cell(folder: Path, key: str, make: Any) -> Any:
     return json.loads(path.read_text())
 
 
-def choose_rate(args: argparse.Namespace, splits: Splits, row: str, each: int) -> float:
+def try_rates(args: argparse.Namespace, splits: Splits, row: str, each: int) -> dict[str, float]:
+    """Return the accuracy on held-out training clouds by rate."""
     inner, held = holdout(splits.train, 0.2, CHOICE_SEED)
     trial = Splits(train=inner, test=held)
-    tried = {
-        rate: cell(
+    return {
+        f"{rate:g}": cell(
             args.folder, f"{each}-{row}-rate-{rate:g}",
             lambda r=rate: score(made(trial, row, each, r, CHOICE_SEED), trial, NETWORKS[0], 2),
         )
         for rate in RATES
     }  # fmt: skip
-    return max(tried, key=lambda rate: tried[rate])
 
 
 def summaries(args: argparse.Namespace, splits: Splits, each: int) -> dict[str, Any]:
     cells: dict[str, list[dict[str, Any]]] = {row: [] for row in ROWS}
-    rates = {row: choose_rate(args, splits, row, each) for row in WAYS}
+    tried = {row: try_rates(args, splits, row, each) for row in WAYS}
+    rates = {row: float(max(of, key=of.__getitem__)) for row, of in tried.items()}
     for seed in range(args.sets):
         for row in ROWS:
 
@@ -144,7 +145,7 @@ def summaries(args: argparse.Namespace, splits: Splits, each: int) -> dict[str, 
     for row, of in cells.items():
         rows[row] = {
             "bytes": sum(c["bytes"] for c in of) / len(of), "items": sum(c["items"] for c in of) / len(of),
-            "lr": rates.get(row),
+            "lr": rates.get(row), **({"rates": tried[row]} if row in tried else {}),
             "scores": {n: summary([c["scores"][n] for c in of], len(splits.test)) for n in NETWORKS},
         }  # fmt: skip
         for other in ("random", "coded real", *THINNED):

@@ -27,10 +27,16 @@ def graphs(root: Path) -> str:
         f"{held['published']}. There real nodes keep their own features and",
         "edges; here they have propagated features, so that rows of real nodes are not those of the papers.",
         f"Seconds are of making a set. {held['machine']['processor']}, one thread, torch {held['machine']['torch']}.",
+        *_other_machine(held.get("other_machine")),
         "`benchmarks/graphs.py`",
     ]
     note = " ".join(about)
     return "\n\n".join([*blocks, note])
+
+
+def _other_machine(other: Mapping[str, Any] | None) -> list[str]:
+    """Return a sentence on rows that were measured on another processor."""
+    return [f"On {other['processor']}: {'; '.join(other['rows'])}."] if other else []
 
 
 def graph_findings(root: Path) -> str:

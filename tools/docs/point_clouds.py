@@ -43,5 +43,10 @@ def _block(each: str, rows: Mapping[str, Any]) -> str:
             gap = of.get("over 32 points", {}).get(name)
             line += [interval(of["scores"][name], 100, ".1f"), "" if gap is None else interval(gap, 100, "+.1f")]
         cells.append(line)
+    tried = "; ".join(
+        f"{_NAMES[row]} {', '.join(f'{100 * score:.0f} at {rate}' for rate, score in of['rates'].items())}"
+        for row, of in rows.items()
+        if "rates" in of
+    )
     title = f"**{each} cloud{'' if each == '1' else 's'} of each class**"
-    return f"{title}\n\n{table(head, cells)}"
+    return f"{title}\n\n{table(head, cells)}\n\nOn held-out training clouds, by rate, one set each: {tried}."
