@@ -130,5 +130,9 @@ def test_the_command_line(tmp_path: Path, capsys: Any) -> None:
     assert main(["evaluate", out, "--data", data, "--network", "cox", "--seeds", "2"]) == 0
     assert "concordance" in capsys.readouterr().out
     assert main(["report", out, "--out", str(tmp_path / "page.html")]) == 0
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "days (target)" in page
+    assert "died (target)" in page
+    assert "target 1" not in page
     assert main(["export", out, "--to", "csv", "--out", str(tmp_path / "small.csv")]) == 0
     assert {"age", "ward", "days", "died"} <= set(pd.read_csv(tmp_path / "small.csv").columns)

@@ -29,7 +29,12 @@ def load_arrays(path: Path) -> Mapping[str, Any]:
         held |= {"labels": small.hard_labels, "targets": small.labels}
     held["series"] = stored_series(small)
     arrays = {name: tensor.numpy() for name, tensor in held.items() if tensor is not None}
-    texts = {"captions": small.captions, "nearest": () if small.captions else small.nearest_texts}
+    names = () if small.is_classification else getattr(small.task, "targets", ())
+    texts = {
+        "target_names": names,
+        "captions": small.captions,
+        "nearest": () if small.captions else small.nearest_texts,
+    }
     return arrays | {name: np.array(of, dtype=str) for name, of in {**texts, "columns": columns}.items()}
 
 

@@ -121,7 +121,7 @@ def _unclassed(arrays: Mapping[str, Any], card: Mapping[str, Any]) -> Gallery | 
     task = card["task"] if isinstance(card.get("task"), Mapping) else {}
     masked = task.get("name") == "segmentation" and targets.shape[1:] == inputs.shape[2:]
     boxed = task.get("name") == "detection" and inputs.ndim == 4 and targets.ndim == 3
-    called = task.get("labels" if masked or boxed else "targets", ())
+    called = task.get("labels", ()) if masked or boxed else list(arrays.get("target_names", task.get("targets", ())))
     real = np.issubdtype(targets.dtype, np.floating) and bool((targets > np.finfo(np.float32).min).all())  # no padding
     return Gallery(
         inputs=inputs[:_MOST_ITEMS].astype(np.float32),

@@ -1,6 +1,5 @@
 """Players of the sounds that spectrograms stand for, inside a page."""
 
-
 from potstill._util.html import Html, tag
 from potstill._util.mel import MelScale, sound_uri
 from potstill.errors import PotstillError
