@@ -156,13 +156,13 @@ def distil_log(
     }  # fmt: skip
     say = progress or (lambda *_: None)
 
-    def runner(own: int) -> _Runner:
+    def make_runner(set_seed: int) -> _Runner:
         return _Runner(
             env=env, log=logged, items=items, best=best, policies=names, students=students, episodes=episodes,
-            evolution=settings, cloning=imitation, seed=own, folder=folder, progress=say,
+            evolution=settings, cloning=imitation, seed=set_seed, folder=folder, progress=say,
         )  # fmt: skip
 
-    cells = measure_rows(runner, tuple(LOGGED), common, range(seed, seed + sets), say)
+    cells = measure_rows(make_runner, tuple(LOGGED), common, range(seed, seed + sets), say)
     result: dict[str, Any] = {
         "settings": {**common, "seed": seed, "sets": sets}, "environment": env.name, "items": items,
         "most_steps": env.most_steps, "cells": cells,
@@ -238,7 +238,7 @@ class _Runner(RowRunner):
         return Pairs(states=states[0], actions=actions[0])
 
     def _set(self) -> dict[str, Any]:
-        found = evolve(self.search, self.evolution, self.seed, self.shown("pairs"), self.checkpoint())
+        found = evolve(self.search, self.evolution, self.seed, self.search_progress("pairs"), self.checkpoint())
         pairs = self._of_row(found.row)
         self._built(pairs, "logged episodes").save(self.folder / f"pairs-{self.seed}.safetensors")
         return self._measured(pairs, "logged episodes", score=found.score)

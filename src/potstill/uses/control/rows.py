@@ -1,4 +1,4 @@
-"""Rows of a table of behaviours: each measured by one seed, kept in a file, and not measured again."""
+"""Rows of a table of behaviours: each measured by one seed, stored in a file, and not measured again."""
 
 import time
 from abc import ABC, abstractmethod
@@ -155,7 +155,7 @@ class RowRunner(ABC):
             write_json(path, {"settings": settings, **cell})
         return {key: value for key, value in cell.items() if key != "settings"}
 
-    def shown(self, what: str) -> Callable[[int, int], object]:
+    def search_progress(self, what: str) -> Callable[[int, int], object]:
         """Return a callback of a search."""
         return lambda done, total: self.progress(what, done, total)
 

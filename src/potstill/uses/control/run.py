@@ -124,13 +124,13 @@ def control(
     }  # fmt: skip
     report = progress or (lambda *_: None)
 
-    def runner(own: int) -> _Runner:
+    def make_runner(set_seed: int) -> _Runner:
         return _Runner(
             env=env, items=items, distilled=small, policies=names, students=students, episodes=episodes,
-            evolution=settings, cloning=imitation, seed=own, folder=folder, progress=report,
+            evolution=settings, cloning=imitation, seed=set_seed, folder=folder, progress=report,
         )  # fmt: skip
 
-    cells = measure_rows(runner, tuple(LABELS), common, range(seed, seed + sets), report)
+    cells = measure_rows(make_runner, tuple(LABELS), common, range(seed, seed + sets), report)
     result: dict[str, Any] = {
         "settings": {**common, "seed": seed, "sets": sets}, "environment": env.name, "items": items,
         "most_steps": env.most_steps, "cells": cells,
@@ -179,7 +179,7 @@ class _Runner(RowRunner):
         """Pairs by evolution; of a set from a file, none."""
         if self.distilled is not None:
             return Found(row=torch.zeros(0), score=float("nan"), steps=self._planned_steps())
-        return evolve(self.pair_search, self.evolution, self.seed, self.shown("pairs"), self.checkpoint())
+        return evolve(self.pair_search, self.evolution, self.seed, self.search_progress("pairs"), self.checkpoint())
 
     def _planned_steps(self) -> int:
         """Most steps of a search with these settings, which baselines of a set from a file get."""
@@ -196,7 +196,7 @@ class _Runner(RowRunner):
         key = {"evolution": asdict(settings), "environment": self.env.name, "seed": self.seed}
         if (kept := read_json(path, key, "run of a simulator")) is not None:
             return search, Found(row=torch.tensor(kept["row"]), score=kept["score"], steps=kept["steps"])
-        found = evolve(search, settings, self.seed, self.shown(policy), path.with_suffix(".checkpoint.json"))
+        found = evolve(search, settings, self.seed, self.search_progress(policy), path.with_suffix(".checkpoint.json"))
         write_json(path, {"settings": key, "row": found.row.tolist(), "score": found.score, "steps": found.steps})
         return search, found
 
