@@ -28,15 +28,21 @@ static Range opened(num decoding, uint8_t *bytes, num room, num *counts) {
     return r;
 }
 
-static inline int code_bit(Range *r, int y, uint32_t p) {
+/* decoding: 1 or 0, known where this is expanded, so that each way has a loop of its own. The empty assembly keeps a
+   decoded decision a branch: foreseen rightly, the next slot is read before this decision is computed. */
+static inline __attribute__((always_inline)) int narrow(Range *r, int decoding, int y, uint32_t p) {
     uint32_t middle = r->low + (uint32_t)(((uint64_t)(r->high - r->low) * p) >> 16);
-    if (r->decoding) y = r->code <= middle;
-    if (y)
+    if (decoding ? r->code <= middle : y) {
         r->high = middle;
-    else
+        y = 1;
+        if (decoding) __asm__("" : "+r"(y));
+    } else {
         r->low = middle + 1;
+        y = 0;
+        if (decoding) __asm__("" : "+r"(y));
+    }
     while (!((r->low ^ r->high) >> 24)) {
-        if (r->decoding)
+        if (decoding)
             r->code = r->code << 8 | (r->at < r->room ? r->bytes[r->at] : 0);
         else if (r->at < r->room)
             r->bytes[r->at] = (uint8_t)(r->high >> 24);
@@ -44,6 +50,11 @@ static inline int code_bit(Range *r, int y, uint32_t p) {
         r->low <<= 8;
         r->high = r->high << 8 | 255;
     }
+    return y;
+}
+
+static inline int code_bit(Range *r, int y, uint32_t p) {
+    y = r->decoding ? narrow(r, 1, y, p) : narrow(r, 0, y, p);
     if (r->counts) r->counts[y ? p : 65536 - p]++;
     return y;
 }
@@ -331,19 +342,19 @@ num code_mixed(num decoding, const num *shape, const int32_t *classes, int32_t *
 
 /* ---- one context for each decision ---- */
 
-static inline int fast_bit(Range *r, int y, uint16_t *slot) {
-    uint32_t p = *slot;
-    y = code_bit(r, y, (p >> 4) * 16 + 8);
+/* way: 1 decodes, 0 encodes, 2 does either and counts probabilities */
+static inline __attribute__((always_inline)) int fast_bit(Range *r, int way, int y, uint16_t *slot) {
+    uint32_t p = *slot, used = (p >> 4) * 16 + 8;
+    y = way == 2 ? code_bit(r, y, used) : narrow(r, way, y, used);
     *slot = (uint16_t)(y ? p + ((65535 - p) >> 5) : p - (p >> 5));
     return y;
 }
 
-/* shape: items, channels, height, width, bits; memory: uint16 (FAST + 1) x 2^8, and 2^8 x 2^8 beyond 8 bits */
-num code_fast(num decoding, const num *shape, int32_t *values, uint16_t *memory, uint8_t *bytes, num room, num *counts) {
-    num n = shape[0], planes = n * shape[1], h = shape[2], w = shape[3];
+/* the whole of code_fast: an interval of its own stays in registers */
+static inline __attribute__((always_inline)) Range code_values(Range range, int way, const num *shape, int32_t *values,
+                                                               uint16_t *memory) {
+    num planes = shape[0] * shape[1], h = shape[2], w = shape[3];
     int bits = (int)shape[4], top = bits > 8 ? 8 : bits, lift = bits > 3 ? bits - 3 : 0;
-    Range range = opened(decoding, bytes, room, counts);
-    for (num i = 0; i < (FAST << 8) + (256 << 8); i++) memory[i] = 1 << 15;
     for (num q = 0; q < planes; q++)
         for (num y = 0; y < h; y++) {
             int32_t *v = values + (q * h + y) * w;
@@ -357,17 +368,30 @@ num code_fast(num decoding, const num *shape, int32_t *values, uint16_t *memory,
                 int value = v[x];
                 uint32_t node = 1;
                 for (int j = bits - 1; j >= bits - top; j--)
-                    node = node << 1 | (uint32_t)fast_bit(&range, value >> j & 1, slots + node);
+                    node = node << 1 | (uint32_t)fast_bit(&range, way, value >> j & 1, slots + node);
                 int out = (int)node - (1 << top);
                 if (bits > 8) {
                     slots = memory + (FAST << 8) + (out << 8);
                     node = 1;
                     for (int j = bits - 9; j >= 0; j--)
-                        node = node << 1 | (uint32_t)fast_bit(&range, value >> j & 1, slots + node);
+                        node = node << 1 | (uint32_t)fast_bit(&range, way, value >> j & 1, slots + node);
                     out = out << (bits - 8) | (int)(node - (1u << (bits - 8)));
                 }
                 v[x] = out;
             }
         }
+    return range;
+}
+
+/* shape: items, channels, height, width, bits; memory: uint16 (FAST + 1) x 2^8, and 2^8 x 2^8 beyond 8 bits */
+num code_fast(num decoding, const num *shape, int32_t *values, uint16_t *memory, uint8_t *bytes, num room, num *counts) {
+    Range range = opened(decoding, bytes, room, counts);
+    for (num i = 0; i < (FAST << 8) + (256 << 8); i++) memory[i] = 1 << 15;
+    if (counts)
+        range = code_values(range, 2, shape, values, memory);
+    else if (decoding)
+        range = code_values(range, 1, shape, values, memory);
+    else
+        range = code_values(range, 0, shape, values, memory);
     return closed(&range);
 }
