@@ -285,7 +285,7 @@ def test_the_counts_that_may_be_zero() -> None:
         "at-bptt": {"students", "swing"},
         **{
             n: {"batch", "min_updates_per_epoch"}
-            for n in ("mtt", "tesla", "ftd", "att", "condtsf", "vl-distill", "lors")
+            for n in ("mtt", "tesla", "ftd", "att", "condtsf", "hdt", "vl-distill", "lors")
         },
         **{
             n: {"batch", "min_start_epoch", "expansion_end", "min_updates_per_epoch", "label_experts"}

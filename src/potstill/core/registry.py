@@ -68,7 +68,7 @@ _PATHS: dict[Group, dict[str, str]] = {
         "tesla": "methods.trajectory.tesla:TESLA", "ftd": "methods.trajectory.ftd:FTD",
         "att": "methods.trajectory.att:ATT", "datm": "methods.trajectory.datm:DATM",
         "pad": "methods.trajectory.pad:PAD",
-        "condtsf": "methods.trajectory.condtsf:CondTSF",
+        "condtsf": "methods.trajectory.condtsf:CondTSF", "hdt": "methods.trajectory.hdt:HDT",
         "vl-distill": "methods.trajectory.vl_distill:VLDistill", "lors": "methods.trajectory.lors:LoRS",
         "prototypes": "methods.selection.prototypes:Prototypes",
         "dm": "methods.distribution.dm:DM",

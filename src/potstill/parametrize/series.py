@@ -26,7 +26,7 @@ from potstill.core import DecodeContext, Normalization, Payload, Problem, Series
 from potstill.errors import PotstillError
 from potstill.functional.transforms import dct_matrix
 
-__all__ = ["POINTS", "STARTS", "Series", "cut_windows"]
+__all__ = ["POINTS", "STARTS", "Series", "cut_windows", "stretches_at"]
 
 POINTS, STARTS = "points", "starts"
 """Payload tensors: points, and the first point of each window where not every window is an item."""
@@ -136,11 +136,11 @@ class Series:
         points = sum(problem.sizes) // self.count + problem.context.shape[-1] + self.horizon - 1
         starts = train.stretches(points)
         drawn = starts[torch.randint(len(starts), (self.count,), generator=rng)]
-        real = _stretches(train, drawn, points, problem.train.normalization)
+        real = stretches_at(train, drawn, points, problem.train.normalization)
         if not self.harmonics:
             return {POINTS: real}
         spaced = starts[torch.linspace(0, len(starts) - 1, min(len(starts), _STRETCHES)).round().long()]
-        compared = _stretches(train, spaced, points, problem.train.normalization).double()
+        compared = stretches_at(train, spaced, points, problem.train.normalization).double()
         power = (dct_matrix(points, compared.dtype, compared.device) @ compared).square().mean((0, 2)).cpu()
         kept = power.argsort(descending=True, stable=True)[: self.harmonics].sort().values.to(real.device)
         coefficients = (dct_matrix(points, real.dtype, real.device) @ real)[:, kept]
@@ -191,7 +191,7 @@ def cut_windows(points: Float[Tensor, "count length v"], span: int) -> Float[Ten
     return points.unfold(1, span, 1).flatten(0, 1)
 
 
-def _stretches(
+def stretches_at(
     train: SeriesData, starts: Int[Tensor, " m"], length: int, normalization: Normalization
 ) -> Float[Tensor, "m length v"]:
     """Return real stretches in model space."""
