@@ -20,11 +20,13 @@ from potstill.cli.commands import distill as command
 from potstill.cli.main import main
 from potstill.cli.parsing import parse
 from potstill.core import Splits
+from potstill.core.registry import make_method
 from potstill.errors import PotstillError, for_command_line
 from potstill.runs.loop import Interrupted
 from potstill.runs.resolve import resolve_run
 from potstill.runs.spec import RunSpec
 from potstill.testing.toy import pairs_source
+from tests.series_data import windows
 
 SMALL = {"network": "convnet-d1-w8", "device": "cpu", "progress": None, "executor": "serial"}
 QUICK = {"student_steps": 8, "students": 1, "confirm": 2}
@@ -94,6 +96,17 @@ def settle_usual(source, candidate):
         device="cpu", codec=candidate.codec, preset="quick", options=dict(candidate.options),
     )  # fmt: skip
     return resolve_run(spec)
+
+
+def test_a_series_to_forecast_is_learned_as_one_series():
+    """A window with its targets is many numbers; a series of as many holds several windows."""
+    source = windows().train
+    made = [c for c in usual_candidates(source, None) if not c.is_real]
+    assert {c.method for c in made} >= {"kip", "condtsf"}
+    for candidate in made:
+        options = dict(candidate.options)
+        method = make_method(candidate.method, options)[1]
+        assert (candidate.parametrization or method.parametrization) == "series"
 
 
 def test_every_usual_candidate_exists_and_some_are_real(few):

@@ -44,6 +44,6 @@ def test_the_command_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     frame.to_csv(tmp_path / "t.csv", index=False)  # columns that say nothing
     words = ["--methods", "random", "--ipc", "2", "--seeds", "2", "--network", "mlp-w8"]
     assert main(["compare", f"{tmp_path}/t.csv", *words, "--out", f"{tmp_path}/c"]) == 0
-    assert "not told apart from an answer that learns nothing (largest class, which has 90.0%)" in " ".join(
+    assert "not shown to be better than an answer that learns nothing (largest class, which has 90.0%)" in " ".join(
         capsys.readouterr().out.split()
     )

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from potstill.core import Source, registry
+from potstill.core import SeriesData, Source, registry
 from potstill.errors import PotstillError
 from potstill.kinds import get_kind, is_of_kinds
 from potstill.runs.arguments import parse_baselines
-from potstill.tasks import Classification, Recommendation, get_task, is_ragged
+from potstill.tasks import Classification, Forecast, Recommendation, get_task, is_ragged
 
 __all__ = [
     "SPELLED",
@@ -243,6 +243,8 @@ def usual_candidates(source: Source, codec: str | None) -> tuple[Candidate, ...]
     sides = source.input.shape[-2:]
     if isinstance(get_task(source), Recommendation):
         real, optimised = ["real", "k-means", "random"], ["distill-cf"]
+    elif isinstance(get_task(source), Forecast) and isinstance(source, SeriesData):
+        optimised = ["kip/series", "condtsf", "frepo/series", "dc/series"]  # a window holds few points of its own
     elif not isinstance(get_task(source), Classification):
         optimised = ["dm", "frepo", "dc", "kip"]
     elif image and min(sides) >= _TINY:

@@ -99,7 +99,7 @@ def judge_leaderboard(board: Mapping[str, Any], selections: Mapping[str, bool] |
 
 
 def _warning(sizes: Sequence[Sequence[Mapping[str, Any]]]) -> str | None:
-    """Return which best rows of a size are not told apart from the best answer that learns nothing."""
+    """Return which best rows of a size are not shown to be better than the best answer that learns nothing."""
     caught, answer = list[str](), ""
     for rows in sizes:
         scorecard = mapping_of(rows[0].get("scorecard"))
@@ -119,7 +119,7 @@ def _warning(sizes: Sequence[Sequence[Mapping[str, Any]]]) -> str | None:
         return None
     classes = " Look at the accuracy of each class first." if LARGEST in answer else ""
     named = joined(list(dict.fromkeys(caught)))
-    return f"Best rows not told apart from an answer that learns nothing ({answer}): {named}.{classes}"
+    return f"Best rows not shown to be better than an answer that learns nothing ({answer}): {named}.{classes}"
 
 
 def _is_too_large(row: Mapping[str, Any]) -> bool:
