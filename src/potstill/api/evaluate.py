@@ -11,12 +11,14 @@ from potstill.dataset_file import Distilled
 from potstill.errors import PotstillWarning
 from potstill.evaluation import Protocol, Scorecard, describe_data_mismatch
 from potstill.evaluation import evaluate as measure
+from potstill.evaluation.horizons import cut_as_asked, cut_as_made
 from potstill.execution import Executor, resolve_executor
 from potstill.execution.memory import keep_freed_memory
 from potstill.labels.teacher_file import open_labels
 from potstill.nn import CustomNetwork, parse_network
 from potstill.runs.arguments import CountCallback, count_callback, parse_baselines, progress_context
 from potstill.runs.load_data import load_set_and_splits
+from potstill.tasks import Task
 
 __all__ = ["evaluate"]
 
@@ -25,6 +27,7 @@ def evaluate(
     distilled: Distilled | str | Path,
     data: Any,
     *,
+    task: str | Task | None = None,
     protocol: str | Protocol = "potstill",
     networks: Sequence[str | CustomNetwork | Callable[..., Any]]
     | str
@@ -52,6 +55,8 @@ def evaluate(
         distilled: a set, or the path of one, also of a file with the indices of a selection alone.
         data: the data that it was made of: anything `potstill.load_data` takes, read with the options in the set's
             metadata; or what it returned, with a test split.
+        task: of forecasts another horizon, or other windows, to measure: ``forecast:horizon=6`` (the set, its baselines
+            and all training data are cut alike). Default: the data's, which is the set's own where they are read here.
         protocol: a registered name (``potstill protocols`` lists them), or a `potstill.Protocol`.
         networks: students, one or several; the first is the headline, the others make the cross-architecture table.
             Names of networks, or of learners that are none (``linear-model``, ``forest``, ``ridge``, the closed forms
@@ -109,8 +114,9 @@ def evaluate(
     chosen = registry.resolve("protocols", protocol) if isinstance(protocol, str) else protocol
     chosen = chosen.quick() if quick else chosen
     chosen = chosen.override(**overrides) if overrides else chosen
-    if (doubt := describe_data_mismatch(small.metadata, splits)) is not None:
+    if (doubt := describe_data_mismatch(small.metadata, cut_as_made(splits, small))) is not None:
         warnings.warn(doubt, PotstillWarning, stacklevel=2)
+    small, splits = cut_as_asked(small, splits, task)
     with progress_context(progress) as watcher:
         shown = progress == "auto" or isinstance(progress, ProgressReporter)  # else nobody would see a forecast
         watcher.begin("evaluation", _less(quick, full))

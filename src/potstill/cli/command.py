@@ -157,7 +157,8 @@ class DataOptions:
     label: Annotated[str | None, optional("COLUMN")] = None
     """Label column of a table."""
     task: Annotated[str | None, optional("NAME")] = None
-    """Task, if not classification: regression, forecast:window=96,horizon=24, retrieval, or multi-label."""
+    """Task, if not classification: regression, forecast:window=96,horizon=24, retrieval, or multi-label. A set of
+    forecasts is evaluated for another horizon with forecast:horizon=6."""
     targets: Annotated[str | None, optional("NAME|FILE.npy")] = None
     """Vectors in place of labels, which need not be there: representations (of a network that is trained here without
     labels; with settings: representations:size=32), or an array of them in a file."""

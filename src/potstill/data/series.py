@@ -33,7 +33,7 @@ from potstill.functional.seasons import find_season, naive_scale
 from potstill.tasks import Forecast
 from potstill.tasks.regression import target_statistics
 
-__all__ = ["SeriesSource", "parse_text_columns", "read_series"]
+__all__ = ["SeriesSource", "parse_text_columns", "read_series", "windows_within"]
 
 
 def _too_short(name: str, span: int, found: str, cure: str = "") -> PotstillError:
@@ -41,6 +41,29 @@ def _too_short(name: str, span: int, found: str, cure: str = "") -> PotstillErro
         f"{name}: a window and what follows it take {span} points in time, but {found}; ask for less with "
         f'`task="forecast:window=W,horizon=H"`{cure}'
     )
+
+
+def windows_within(starts: Int[Tensor, " n"], span: int, wanted: int) -> tuple[Int[Tensor, " m"], int]:
+    """Return the first points of all windows of another span that lie in points which some windows cover.
+
+    Two neighbouring points belong together where one of the windows covers both: windows that only touch may be of two
+    series.
+
+    Args:
+        starts: first points of the windows, in any order, at least one.
+        span: points that each of them covers, at least 2.
+        wanted: points of the other windows.
+
+    Returns:
+        First points, ascending, and the number of points of the longest stretch.
+    """
+    edges = torch.zeros(int(starts.max()) + span + 1, dtype=torch.int64)
+    edges.index_add_(0, starts, torch.ones_like(starts))
+    edges.index_add_(0, starts + span - 1, -torch.ones_like(starts))
+    joined = edges.cumsum(0) > 0  # a point with the next one
+    at = torch.arange(len(joined))
+    ends = at.masked_fill(joined, len(joined)).flip(0).cummin(0).values.flip(0)  # last point of a point's stretch
+    return torch.where(joined & (ends - at + 1 >= wanted))[0], int((ends - at + 1).max())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -143,6 +166,27 @@ class SeriesSource:
         """Return the windows at ``index``, in the same series."""
         at = index.cpu()
         return replace(self, starts=self.starts[at], groups=None if self.groups is None else self.groups[at])
+
+    def recut(self, window: int, horizon: int, /) -> "SeriesSource":
+        """Return all windows of another length, with another horizon, in the points that these cover.
+
+        Statistics of the training data stay, the scale of MASE among them.
+
+        Raises:
+            PotstillError: no window fits, or the inputs hold what is known up to the horizon, and this is another.
+        """
+        if self.task.covariates == "known" and horizon != self.task.horizon:
+            raise PotstillError(
+                f"{self.name}: its windows hold what is known {self.task.horizon} points later, which is of that "
+                f"horizon alone; read the data for a horizon of {horizon}, and make a set for it"
+            )
+        starts, longest = windows_within(self.starts, self.task.window + self.task.horizon, window + horizon)
+        if not len(starts):
+            raise _too_short(self.name, window + horizon, f"no more than {longest} follow each other in one part")
+        ordered = self.starts.argsort()
+        at = torch.searchsorted(self.starts[ordered], starts, right=True) - 1
+        groups = None if self.groups is None else self.groups[ordered][at]
+        return replace(self, starts=starts, groups=groups, task=replace(self.task, window=window, horizon=horizon))
 
     def cut(self, fraction: float) -> tuple["SeriesSource", "SeriesSource"]:
         """Split by time: windows before and after a point; none of the second part overlaps the first.

@@ -9,7 +9,7 @@ from potstill.data.read_options import describe_option_changes
 from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError
 from potstill.nn import is_public_name
-from potstill.tasks import get_task
+from potstill.tasks import Forecast, Task, get_task
 
 __all__ = ["check_compatible", "describe_data_mismatch", "learned_lr", "network_from_metadata", "same_content"]
 
@@ -97,6 +97,8 @@ def _describe_difference(distilled: Distilled, train: Source) -> str | None:
     if [(name, part.kind, part.shape) for name, part in a.parts] != [(n, p.kind, p.shape) for n, p in b.parts]:
         mine, theirs = (", ".join(name for name, _ in spec.parts) or "one tensor" for spec in (a, b))
         return f"the set holds inputs of {mine}, but the data inputs of {theirs}, or of other kinds or sizes"
+    if a.kind == b.kind and (why := _describe_forecasts(distilled.task, get_task(train))) is not None:
+        return why
     if (a.kind, a.shape) != (b.kind, b.shape):
         mine, theirs = (f"{spec.kind} inputs of {'×'.join(map(str, spec.shape))}" for spec in (a, b))
         return f"the set holds {mine}, but the data {theirs}"
@@ -104,6 +106,24 @@ def _describe_difference(distilled: Distilled, train: Source) -> str | None:
     if offsets[0] != offsets[1]:
         mine, theirs = (", ".join(f"{v:,.15g}" for v in offset) or "nothing" for offset in offsets)
         return f"the set's targets are taken less {mine}, the data's less {theirs}"
+    return None
+
+
+def _describe_forecasts(mine: Task, theirs: Task) -> str | None:
+    """Return in what forecasts of a set and of data differ; ``None``: not at all, or they are none."""
+    if not isinstance(mine, Forecast) or not isinstance(theirs, Forecast):
+        return None
+    if (mine.window, mine.horizon) != (theirs.window, theirs.horizon):
+        of_set, of_data = (f"{t.horizon} values to come from windows of {t.window}" for t in (mine, theirs))
+        return f"the set forecasts {of_set}, but the data are read for {of_data}"
+    for what, a, b in (
+        ("forecasts", mine.variables, theirs.variables),
+        ("has as covariates", mine.inputs, theirs.inputs),
+    ):
+        unnamed = any(all(name == f"variable {i + 1}" for i, name in enumerate(names)) for names in (a, b))
+        if len(a) != len(b) or (a != b and not unnamed):
+            of_set, of_data = (", ".join(map(repr, names[:6])) or "none" for names in (a, b))
+            return f"the set {what} {of_set}, but the data {of_data}"
     return None
 
 

@@ -134,6 +134,18 @@ def _further_lines(content: Mapping[str, Any], best: str) -> list[str]:
     return lines
 
 
+def horizon_lines(content: Mapping[str, Any]) -> list[str]:
+    """Return the line on the horizon where a set was made for another; none otherwise."""
+    asked: Mapping[str, Any] = content.get("forecast") or {}
+    made = asked.get("made_for")
+    if not isinstance(made, Mapping):
+        return []
+    return [
+        f"asked for {asked['horizon']} values to come from windows of {asked['window']}; the set was made for "
+        f"{made['horizon']} from windows of {made['window']}"
+    ]
+
+
 def naive_lines(content: Mapping[str, Any], shown: Any) -> list[str]:
     """Return the scorecard's printed lines about answers that learn nothing, classes, and errors in real units.
 
@@ -154,7 +166,8 @@ def naive_lines(content: Mapping[str, Any], shown: Any) -> list[str]:
             lines.append(f"warning: recommending the {POPULAR} is as good as what this set trains: {shown(score)} "
                          f"against {shown(own)}")  # fmt: skip
         return lines
-    lines = ["forecasts that learn nothing: " + ", ".join(f"{n} {shown(of['score'])}" for n, of in naive.items())]
+    lines = horizon_lines(content)
+    lines += ["forecasts that learn nothing: " + ", ".join(f"{n} {shown(of['score'])}" for n, of in naive.items())]
     yardsticks: Mapping[str, Any] = content.get("yardsticks") or {}
     if yardsticks:
         named = (

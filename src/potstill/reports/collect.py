@@ -4,7 +4,7 @@ Decoding inputs needs torch, so the caller passes a function for it (`ReadArrays
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -184,14 +184,20 @@ class _Set:
         name = self.path.stem
         several = len(self.scorecards) > 1
         scorecards: list[Mapping[str, Any] | None] = [*self.scorecards] or [None]
-        return [
+        entries = [
             Entry(
-                name=f"{name} · {s.get('protocol', '')} · {s.get('network', '')}" if several and s else name,
-                card=self.card, scorecard=s, gallery=self.gallery, study=self.study, audit=self.audit,
+                name=name, card=self.card, scorecard=s, gallery=self.gallery, study=self.study, audit=self.audit,
                 snapshots=self.snapshots,
-                file_bytes=self.path.stat().st_size if self.path.is_file() else None,
+                file_bytes=self.path.stat().st_size if self.path.is_file() else None, file_stem=name,
             )
             for s in scorecards
+        ]  # fmt: skip
+        horizons = len({entry.asked for entry in entries}) > 1
+        return entries if not several else [
+            replace(e, name=" · ".join([
+                name, *(str((e.scorecard or {}).get(key, "")) for key in ("protocol", "network")), *[e.asked] * horizons
+            ]))
+            for e in entries
         ]  # fmt: skip
 
 

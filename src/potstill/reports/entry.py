@@ -79,6 +79,11 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
+def _horizon_words(said: Mapping[str, Any]) -> str:
+    window, horizon = (to_number(said.get(key)) for key in ("window", "horizon"))
+    return "" if window is None or horizon is None else f"{int(horizon)} to come from windows of {int(window)}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One distilled set on the page. Keys are those of the metadata and the scorecard; missing ones are not shown."""
@@ -95,6 +100,8 @@ class Entry:
     """Inputs at a few steps."""
     file_bytes: int | None = None
     """Bytes of its file, with metadata; ``None``: there is no file."""
+    file_stem: str = ""
+    """Name of its file without the ending; empty: the entry's name."""
 
     def card_section(self, key: str) -> Mapping[str, Any]:
         """Return a mapping of the metadata, empty if missing."""
@@ -133,10 +140,23 @@ class Entry:
     @property
     def items(self) -> int | None:
         """Number of inputs that a student trains on."""
+        asked = to_number(self.scorecard_section("set").get("items")) if self.made_for else None
+        if asked is not None:
+            return int(asked)
         if self.gallery is not None:
             return sum(self.gallery.sizes)
         ipc = to_number(self.card.get("ipc"))
         return int(ipc) * len(self.classes) if ipc is not None and self.classes else None
+
+    @property
+    def asked(self) -> str:
+        """Horizon and window of the forecasts that were measured, in words; empty for others."""
+        return _horizon_words(self.scorecard_section("forecast"))
+
+    @property
+    def made_for(self) -> str:
+        """Horizon and window that the set was made for, in words, where others were measured; else empty."""
+        return _horizon_words(_mapping(self.scorecard_section("forecast").get("made_for")))
 
     @property
     def ipc(self) -> int | None:

@@ -83,14 +83,15 @@ def _group(entry: Entry) -> tuple[str, ...]:
     card = entry.scorecard or {}
     keys = ("protocol", "protocol_version", "fingerprint", "network")
     source = str(entry.card_section("source").get("hash") or entry.source)
-    return (source, entry.metric.column_title, *(str(card.get(key) or "") for key in keys), str(entry.ipc or ""))
+    how = (entry.metric.column_title, entry.asked, *(str(card.get(key) or "") for key in keys))
+    return (source, *how, str(entry.ipc or ""))
 
 
 def _where(entry: Entry) -> str:
     """Return how a group was measured, in words."""
     card = entry.scorecard or {}
     known = {"": entry.source, "protocol ": card.get("protocol"), "network ": card.get("network")}
-    return ", ".join(f"{what}{name}" for what, name in known.items() if name)
+    return ", ".join([*(f"{what}{name}" for what, name in known.items() if name), *[entry.asked] * bool(entry.asked)])
 
 
 _EQUAL_ITEMS = (

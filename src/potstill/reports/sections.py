@@ -225,7 +225,11 @@ def _forecasts(entry: Entry) -> list[Html] | None:
     ]  # fmt: skip
     head = ["Trained on", *(f"{m.name.upper()}, {m.unit}" for m in (entry.metric, *metrics.values())), "How"]
     text = "A MASE below 1 is a smaller error than that of repeating the last season, or the last value, in training."
-    return [table("Errors of forecasts", head, body, of=entry.name), note(text)]
+    shown = [table("Errors of forecasts", head, body, of=entry.name), note(text)]
+    if not entry.made_for:
+        return shown
+    asked = f"All rows are of {entry.asked}. The set was made for {entry.made_for}."
+    return [tag("p", asked, class_="soft"), *shown]
 
 
 def _networks(entry: Entry) -> list[Html] | None:
@@ -320,7 +324,7 @@ def entry_sections(entry: Entry, level: int, key: str = "set") -> list[Html]:
         "Class by class": _per_class(entry),
         "Robust scores": _scores(entry),
         "Report card": diagnosis_section(entry.study, entry.name),
-        "Trust": audit_section(entry.audit, entry.name, entry.card or None),
+        "Trust": audit_section(entry.audit, entry.file_stem or entry.name, entry.card or None),
         "While it was distilled": _curve(entry),
         "Storage and cost": storage(entry),
         "Where it comes from": provenance(entry),

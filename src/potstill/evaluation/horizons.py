@@ -1,0 +1,98 @@
+"""Forecasts of another horizon, or from other windows, than a set was made for: the set and its rivals cut alike."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from potstill.core import Source, Splits
+from potstill.core.registry import create
+from potstill.data.series import SeriesSource
+from potstill.dataset_file import Distilled
+from potstill.dataset_file.series_io import recut_set
+from potstill.errors import PotstillError
+from potstill.evaluation.fitting import same_content
+from potstill.tasks import Forecast, Task, get_task
+
+__all__ = ["asks_forecast", "cut_as_asked", "cut_as_made", "described_horizon"]
+
+
+def asks_forecast(card: Mapping[str, Any], task: str | Task | None) -> bool:
+    """Return True where a task asks a set of forecasts for forecasts: it is then no option of reading the data."""
+    name = task.partition(":")[0] if isinstance(task, str) else getattr(task, "name", None)
+    return name == "forecast" and (card.get("task") or {}).get("name") == "forecast"
+
+
+def cut_as_made(splits: Splits, distilled: Distilled) -> Splits:
+    """Return splits of a series in the windows and with the horizon that the set was made for, others as they are."""
+    own = distilled.task
+    return _recut(splits, own.window, own.horizon) if isinstance(own, Forecast) else splits
+
+
+def cut_as_asked(distilled: Distilled, splits: Splits, task: str | Task | None) -> tuple[Distilled, Splits]:
+    """Return a set of forecasts and its data in the windows and with the horizon of ``task``, by default the data's.
+
+    Args:
+        task: ``forecast:window=24,horizon=6``, of which each setting is the set's own by default; or such a task.
+
+    Raises:
+        PotstillError: it is no forecast, asks for more than another window and horizon, or no window fits.
+    """
+    own, given = distilled.task, get_task(splits.train)
+    if task is None and not (isinstance(own, Forecast) and isinstance(given, Forecast)):
+        return distilled, splits
+    if not isinstance(own, Forecast) or not isinstance(given, Forecast):
+        raise PotstillError(
+            f"a task asks a set of forecasts about another horizon, but this one is for {own.name} and the data for "
+            f"{given.name}; leave `task=` out"
+        )
+    window, horizon = (given.window, given.horizon) if task is None else _parse_asked(task, own)
+    made = cut_as_made(splits, distilled).train
+    asked, cut = recut_set(distilled, window, horizon), _recut(splits, window, horizon)
+    if asked is not distilled and same_content(distilled.metadata["source"].get("hash"), made.content_hash):
+        source = {**distilled.metadata["source"], "hash": cut.train.content_hash, "samples": len(cut.train)}
+        asked.metadata["source"] = source
+    return asked, cut
+
+
+def described_horizon(distilled: Distilled) -> dict[str, Any]:
+    """Return the scorecard's ``forecast``: window and horizon, and those of the set where it was made for others."""
+    task = distilled.task
+    if not isinstance(task, Forecast):
+        return {}
+    made = distilled.metadata.get("made_for")
+    asked = {"window": task.window, "horizon": task.horizon}
+    return {"forecast": asked | ({} if made is None else {"made_for": dict(made)})}
+
+
+def _parse_asked(task: str | Task, own: Forecast) -> tuple[int, int]:
+    """Return the window and the horizon that are asked for."""
+    if isinstance(task, str):
+        name, _, settings = task.partition(":")
+        asked = create("tasks", task)
+        named = {setting.partition("=")[0] for setting in settings.split(",") if setting}
+    else:
+        name, asked, named = task.name, task, {"window", "horizon"}
+    if not isinstance(asked, Forecast):
+        raise PotstillError(
+            f'a set of forecasts is asked for another horizon by `task="forecast:horizon=H"`, but the task is {name}'
+        )
+    for setting in sorted(named - {"window", "horizon"}):
+        was, now = getattr(own, setting), getattr(asked, setting)
+        if now != was:
+            raise PotstillError(
+                f"the set was made with {setting} {was}, and only window and horizon can be asked otherwise; leave "
+                f"{setting}={now} out"
+            )
+    window, horizon = (getattr(asked if n in named else own, n) for n in ("window", "horizon"))
+    if min(window, horizon) < 1:
+        raise PotstillError(f"window and horizon must be at least 1, but they are {window} and {horizon}")
+    return window, horizon
+
+
+def _recut(splits: Splits, window: int, horizon: int) -> Splits:
+    def recut(source: Source) -> Source:
+        if not isinstance(source, SeriesSource) or (source.task.window, source.task.horizon) == (window, horizon):
+            return source
+        return source.recut(window, horizon)
+
+    return replace(splits, train=recut(splits.train), test=None if splits.test is None else recut(splits.test))
