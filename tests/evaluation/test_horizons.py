@@ -121,7 +121,7 @@ def test_the_scorecard_and_the_page_name_both_horizons(files, tmp_path, capsys):
     card = tmp_path / "h2.scorecard.json"
     options = ["--data", str(table), "--network", "ridge", "--seeds", "1", "--no-full", "--quiet"]
     assert main(["evaluate", str(small), *options, "--task", "forecast:horizon=2", "--out", str(card)]) == 0
-    assert "asked for 2 values to come from windows of 8; the set was made for 4 from windows of 8" in (
+    assert "measured for 2 values to come from windows of 8; the set was made for 4 from windows of 8" in (
         capsys.readouterr().out
     )
     held = json.loads(card.read_text())
@@ -156,8 +156,8 @@ def test_data_read_for_another_horizon_ask_for_it(small, data):
     [
         ("forecast:horizon=90", "take 98 points in time, but the set's longest stretch has 40; ask for less"),
         ("forecast:window=0", "window and horizon must be at least 1, but they are 0 and 4"),
-        ("forecast:covariates=past", "made with covariates none, and only window and horizon can be asked otherwise"),
-        ("regression", "is asked for another horizon by `task=\"forecast:horizon=H\"`, but the task is regression"),
+        ("forecast:covariates=past", "only window and horizon may differ from the set's, but covariates is past, not"),
+        ("regression", "this set forecasts, but the task is regression; write `task=\"forecast:horizon=H\"`"),
     ],
 )  # fmt: skip
 def test_a_question_that_the_set_cannot_answer_is_refused(small, data, task, message):
@@ -174,13 +174,15 @@ def test_a_test_part_without_such_a_window_is_refused(data):
 def test_sets_of_windows_are_asked_about_shorter_horizons_alone(data):
     stored = make(data, "dm", parametrization="pixels", steps=1)
     assert recut_set(stored, 8, 3).labels.shape == (5, 3)
-    with pytest.raises(PotstillError, match="windows of 8 can be asked about 4 values to come or less, but 6 of 8"):
+    with pytest.raises(PotstillError, match="at most 4 values to come from windows of 8, not 6 from 8"):
         recut_set(stored, 8, 6)
 
 
 def test_other_tasks_have_no_horizon():
     small = potstill.distill("digits", "random", ipc=1, progress=None)
-    with pytest.raises(PotstillError, match="for classification and the data for classification; leave `task=` out"):
+    with pytest.raises(
+        PotstillError, match="needs a set and data of forecasts, but these are of classification and classification"
+    ):
         potstill.evaluate(small, "digits", task="forecast:horizon=2", **FAST | {"networks": "linear-model"})
 
 

@@ -11,7 +11,7 @@ from potstill.dataset_file import Distilled
 from potstill.errors import PotstillWarning
 from potstill.evaluation import Protocol, Scorecard, describe_data_mismatch
 from potstill.evaluation import evaluate as measure
-from potstill.evaluation.horizons import cut_as_asked, cut_as_made
+from potstill.evaluation.horizons import cut_for_set, cut_for_task
 from potstill.execution import Executor, resolve_executor
 from potstill.execution.memory import keep_freed_memory
 from potstill.labels.teacher_file import open_labels
@@ -114,9 +114,9 @@ def evaluate(
     chosen = registry.resolve("protocols", protocol) if isinstance(protocol, str) else protocol
     chosen = chosen.quick() if quick else chosen
     chosen = chosen.override(**overrides) if overrides else chosen
-    if (doubt := describe_data_mismatch(small.metadata, cut_as_made(splits, small))) is not None:
+    if (doubt := describe_data_mismatch(small.metadata, cut_for_set(splits, small))) is not None:
         warnings.warn(doubt, PotstillWarning, stacklevel=2)
-    small, splits = cut_as_asked(small, splits, task)
+    small, splits = cut_for_task(small, splits, task)
     with progress_context(progress) as watcher:
         shown = progress == "auto" or isinstance(progress, ProgressReporter)  # else nobody would see a forecast
         watcher.begin("evaluation", _less(quick, full))

@@ -27,21 +27,21 @@ def load_data(
     card: Mapping[str, Any] | None = None,
     *,
     selected: bool = False,
-    asked: bool = False,
+    other_horizon: bool = False,
 ) -> "Splits":
     """Read the data and print the notes of reading.
 
     Args:
         card: metadata of a set made of them: its options are taken where the command line gives none.
         selected: the set is a selection, whose samples are found again only where they are read as they were.
-        asked: a task of forecasts asks the set about another horizon, and is no option of reading.
+        other_horizon: a task of forecasts names the horizon to measure, and is no option of reading.
     """
     from potstill.api.export import load_for
-    from potstill.evaluation.horizons import asks_forecast
+    from potstill.evaluation.horizons import names_forecast
     from potstill.runs.load_data import load_as_made, load_data
 
     options = {name: value for name, value in _explicit_options(parsed).items() if value is not None}
-    if asked and card is not None and asks_forecast(card, options.get("task")):
+    if other_horizon and card is not None and names_forecast(card, options.get("task")):
         del options["task"]
     if options.get("targets") is not None:
         options["preparing"] = progress.report_count
@@ -78,19 +78,21 @@ class SetAndData(NamedTuple):
 
 
 def load_set_and_data(
-    parsed: Parsed, path: Path, data: str, progress: ProgressReporter, *, asked: bool = False
+    parsed: Parsed, path: Path, data: str, progress: ProgressReporter, *, other_horizon: bool = False
 ) -> SetAndData:
     """Load a set and its data, and warn where it was not made of them.
 
     Args:
-        asked: a task of forecasts asks the set about another horizon, and is no option of reading.
+        other_horizon: a task of forecasts names the horizon to measure, and is no option of reading.
     """
     from potstill.dataset_file import Distilled, is_index_file, load, read_indices
     from potstill.evaluation import describe_data_mismatch
 
     small = path if is_index_file(path) else load(path)
     card = small.metadata if isinstance(small, Distilled) else read_indices(small)[1]
-    splits = load_data(parsed, data, progress, card, selected=not isinstance(small, Distilled), asked=asked)
+    splits = load_data(
+        parsed, data, progress, card, selected=not isinstance(small, Distilled), other_horizon=other_horizon
+    )
     if (doubt := describe_data_mismatch(card, splits)) is not None:
         progress.warn(doubt)
     return SetAndData(small, card, splits)

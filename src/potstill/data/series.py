@@ -43,7 +43,7 @@ def _too_short(name: str, span: int, found: str, cure: str = "") -> PotstillErro
     )
 
 
-def windows_within(starts: Int[Tensor, " n"], span: int, wanted: int) -> tuple[Int[Tensor, " m"], int]:
+def windows_within(starts: Int[Tensor, " n"], span: int, other_span: int) -> tuple[Int[Tensor, " m"], int]:
     """Return the first points of all windows of another span that lie in points which some windows cover.
 
     Two neighbouring points belong together where one of the windows covers both: windows that only touch may be of two
@@ -52,7 +52,7 @@ def windows_within(starts: Int[Tensor, " n"], span: int, wanted: int) -> tuple[I
     Args:
         starts: first points of the windows, in any order, at least one.
         span: points that each of them covers, at least 2.
-        wanted: points of the other windows.
+        other_span: points of the other windows.
 
     Returns:
         First points, ascending, and the number of points of the longest stretch.
@@ -63,7 +63,7 @@ def windows_within(starts: Int[Tensor, " n"], span: int, wanted: int) -> tuple[I
     joined = edges.cumsum(0) > 0  # a point with the next one
     at = torch.arange(len(joined))
     ends = at.masked_fill(joined, len(joined)).flip(0).cummin(0).values.flip(0)  # last point of a point's stretch
-    return torch.where(joined & (ends - at + 1 >= wanted))[0], int((ends - at + 1).max())
+    return torch.where(joined & (ends - at + 1 >= other_span))[0], int((ends - at + 1).max())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

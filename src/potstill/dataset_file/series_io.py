@@ -111,8 +111,8 @@ def recut_set(distilled: Distilled, window: int, horizon: int) -> Distilled:
         if points is None or weights is not None:
             holds = "weighted windows" if points is not None else "windows, and not the points of a series"
             raise PotstillError(
-                f"the set stores {holds}: windows of {own.window} can be asked about {own.horizon} values to come or "
-                f"less, but {horizon} of {window} were asked for"
+                f"the set stores {holds}: at most {own.horizon} values to come from windows of {own.window}, not "
+                f"{horizon} from {window}; lower them"
             )
         each = points.shape[1] - span + 1
         numbers = distilled.payload.get(STARTS, torch.arange(len(points) * each)).long()
@@ -136,6 +136,6 @@ def recut_set(distilled: Distilled, window: int, horizon: int) -> Distilled:
         inputs=inputs, labels=labels, payload=distilled.payload, index=index, weights=weights,
         learned=distilled.learned,
     )  # fmt: skip
-    asked = Distilled(contents, card, normalization=distilled.normalization, tensors=distilled.tensors)
-    asked.record, asked.path, asked.files = distilled.record, distilled.path, distilled.files
-    return asked
+    other = Distilled(contents, card, normalization=distilled.normalization, tensors=distilled.tensors)
+    other.record, other.path, other.files = distilled.record, distilled.path, distilled.files
+    return other

@@ -40,7 +40,7 @@ from potstill.evaluation.estimators import is_learner_name, make_learner, requir
 from potstill.evaluation.fitting import check_compatible, network_from_metadata, same_content
 from potstill.evaluation.forecast import estimate_learner_seconds, estimate_seconds
 from potstill.evaluation.full_data_reference import RECIPE, FullReference
-from potstill.evaluation.horizons import described_horizon
+from potstill.evaluation.horizons import horizon_entry
 from potstill.evaluation.measurement import EvaluationContext, Measurement, mean, measure
 from potstill.evaluation.model_baseline import MODEL, ModelBaseline, estimate_model_seconds, try_model_baseline
 from potstill.evaluation.naive import naive_scores
@@ -351,7 +351,7 @@ def _content(
         **({"naive": naive} if (naive := naive_scores(context.task, train, context.test)) else {}),
         **({"yardsticks": dict(r.yardsticks)} if r.yardsticks else {}),
         **({"nearest_captions": dict(r.captions)} if r.captions is not None else {}),
-        **described_horizon(distilled),
+        **horizon_entry(distilled),
         "networks": dict(r.by_network),
         "test_samples": {name: m.samples.to_dict() for name, m in measurements.items() if m.samples is not None},
         "chosen": dict(own.settings),

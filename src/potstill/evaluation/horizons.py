@@ -1,4 +1,4 @@
-"""Forecasts of another horizon, or from other windows, than a set was made for: the set and its rivals cut alike."""
+"""Forecasts of another horizon, or from other windows, than a set was made for: the set and real data cut alike."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,77 +13,75 @@ from potstill.errors import PotstillError
 from potstill.evaluation.fitting import same_content
 from potstill.tasks import Forecast, Task, get_task
 
-__all__ = ["asks_forecast", "cut_as_asked", "cut_as_made", "described_horizon"]
+__all__ = ["cut_for_set", "cut_for_task", "horizon_entry", "names_forecast"]
 
 
-def asks_forecast(card: Mapping[str, Any], task: str | Task | None) -> bool:
-    """Return True where a task asks a set of forecasts for forecasts: it is then no option of reading the data."""
+def names_forecast(card: Mapping[str, Any], task: str | Task | None) -> bool:
+    """Return True where a set is of forecasts and so is the task: it is then no option of reading the data."""
     name = task.partition(":")[0] if isinstance(task, str) else getattr(task, "name", None)
     return name == "forecast" and (card.get("task") or {}).get("name") == "forecast"
 
 
-def cut_as_made(splits: Splits, distilled: Distilled) -> Splits:
+def cut_for_set(splits: Splits, distilled: Distilled) -> Splits:
     """Return splits of a series in the windows and with the horizon that the set was made for, others as they are."""
     own = distilled.task
     return _recut(splits, own.window, own.horizon) if isinstance(own, Forecast) else splits
 
 
-def cut_as_asked(distilled: Distilled, splits: Splits, task: str | Task | None) -> tuple[Distilled, Splits]:
+def cut_for_task(distilled: Distilled, splits: Splits, task: str | Task | None) -> tuple[Distilled, Splits]:
     """Return a set of forecasts and its data in the windows and with the horizon of ``task``, by default the data's.
 
     Args:
         task: ``forecast:window=24,horizon=6``, of which each setting is the set's own by default; or such a task.
 
     Raises:
-        PotstillError: it is no forecast, asks for more than another window and horizon, or no window fits.
+        PotstillError: it is no forecast, names more than another window and horizon, or no window fits.
     """
     own, given = distilled.task, get_task(splits.train)
     if task is None and not (isinstance(own, Forecast) and isinstance(given, Forecast)):
         return distilled, splits
     if not isinstance(own, Forecast) or not isinstance(given, Forecast):
         raise PotstillError(
-            f"a task asks a set of forecasts about another horizon, but this one is for {own.name} and the data for "
-            f"{given.name}; leave `task=` out"
+            f"`task=` needs a set and data of forecasts, but these are of {own.name} and {given.name}; leave it out"
         )
-    window, horizon = (given.window, given.horizon) if task is None else _parse_asked(task, own)
-    made = cut_as_made(splits, distilled).train
-    asked, cut = recut_set(distilled, window, horizon), _recut(splits, window, horizon)
-    if asked is not distilled and same_content(distilled.metadata["source"].get("hash"), made.content_hash):
+    window, horizon = (given.window, given.horizon) if task is None else _parse_horizon(task, own)
+    made = cut_for_set(splits, distilled).train
+    small, cut = recut_set(distilled, window, horizon), _recut(splits, window, horizon)
+    if small is not distilled and same_content(distilled.metadata["source"].get("hash"), made.content_hash):
         source = {**distilled.metadata["source"], "hash": cut.train.content_hash, "samples": len(cut.train)}
-        asked.metadata["source"] = source
-    return asked, cut
+        small.metadata["source"] = source
+    return small, cut
 
 
-def described_horizon(distilled: Distilled) -> dict[str, Any]:
+def horizon_entry(distilled: Distilled) -> dict[str, Any]:
     """Return the scorecard's ``forecast``: window and horizon, and those of the set where it was made for others."""
     task = distilled.task
     if not isinstance(task, Forecast):
         return {}
     made = distilled.metadata.get("made_for")
-    asked = {"window": task.window, "horizon": task.horizon}
-    return {"forecast": asked | ({} if made is None else {"made_for": dict(made)})}
+    entry = {"window": task.window, "horizon": task.horizon}
+    return {"forecast": entry | ({} if made is None else {"made_for": dict(made)})}
 
 
-def _parse_asked(task: str | Task, own: Forecast) -> tuple[int, int]:
-    """Return the window and the horizon that are asked for."""
+def _parse_horizon(task: str | Task, of_set: Forecast) -> tuple[int, int]:
+    """Return the window and the horizon that a task names, by default the set's."""
     if isinstance(task, str):
         name, _, settings = task.partition(":")
-        asked = create("tasks", task)
+        parsed = create("tasks", task)
         named = {setting.partition("=")[0] for setting in settings.split(",") if setting}
     else:
-        name, asked, named = task.name, task, {"window", "horizon"}
-    if not isinstance(asked, Forecast):
+        name, parsed, named = task.name, task, {"window", "horizon"}
+    if not isinstance(parsed, Forecast):
         raise PotstillError(
-            f'a set of forecasts is asked for another horizon by `task="forecast:horizon=H"`, but the task is {name}'
+            f'this set forecasts, but the task is {name}; write `task="forecast:horizon=H"`, or leave `task=` out'
         )
     for setting in sorted(named - {"window", "horizon"}):
-        was, now = getattr(own, setting), getattr(asked, setting)
+        was, now = getattr(of_set, setting), getattr(parsed, setting)
         if now != was:
             raise PotstillError(
-                f"the set was made with {setting} {was}, and only window and horizon can be asked otherwise; leave "
-                f"{setting}={now} out"
+                f"only window and horizon may differ from the set's, but {setting} is {now}, not {was}; leave it out"
             )
-    window, horizon = (getattr(asked if n in named else own, n) for n in ("window", "horizon"))
+    window, horizon = (getattr(parsed if n in named else of_set, n) for n in ("window", "horizon"))
     if min(window, horizon) < 1:
         raise PotstillError(f"window and horizon must be at least 1, but they are {window} and {horizon}")
     return window, horizon

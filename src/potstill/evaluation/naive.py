@@ -136,13 +136,13 @@ def _further_lines(content: Mapping[str, Any], best: str) -> list[str]:
 
 def horizon_lines(content: Mapping[str, Any]) -> list[str]:
     """Return the line on the horizon where a set was made for another; none otherwise."""
-    asked: Mapping[str, Any] = content.get("forecast") or {}
-    made = asked.get("made_for")
-    if not isinstance(made, Mapping):
+    entry: Mapping[str, Any] = content.get("forecast") or {}
+    made_for = entry.get("made_for")
+    if not isinstance(made_for, Mapping):
         return []
     return [
-        f"asked for {asked['horizon']} values to come from windows of {asked['window']}; the set was made for "
-        f"{made['horizon']} from windows of {made['window']}"
+        f"measured for {entry['horizon']} values to come from windows of {entry['window']}; the set was made for "
+        f"{made_for['horizon']} from windows of {made_for['window']}"
     ]
 
 

@@ -192,10 +192,11 @@ class _Set:
             )
             for s in scorecards
         ]  # fmt: skip
-        horizons = len({entry.asked for entry in entries}) > 1
+        horizons = {entry.horizon_label for entry in entries}
         return entries if not several else [
             replace(e, name=" · ".join([
-                name, *(str((e.scorecard or {}).get(key, "")) for key in ("protocol", "network")), *[e.asked] * horizons
+                name, *(str((e.scorecard or {}).get(key, "")) for key in ("protocol", "network")),
+                *[e.horizon_label] * (len(horizons) > 1)
             ]))
             for e in entries
         ]  # fmt: skip

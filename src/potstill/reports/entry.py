@@ -79,8 +79,8 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _horizon_words(said: Mapping[str, Any]) -> str:
-    window, horizon = (to_number(said.get(key)) for key in ("window", "horizon"))
+def _horizon_words(entry: Mapping[str, Any]) -> str:
+    window, horizon = (to_number(entry.get(key)) for key in ("window", "horizon"))
     return "" if window is None or horizon is None else f"{int(horizon)} to come from windows of {int(window)}"
 
 
@@ -140,21 +140,21 @@ class Entry:
     @property
     def items(self) -> int | None:
         """Number of inputs that a student trains on."""
-        asked = to_number(self.scorecard_section("set").get("items")) if self.made_for else None
-        if asked is not None:
-            return int(asked)
+        windows = to_number(self.scorecard_section("set").get("items")) if self.made_for_label else None
+        if windows is not None:
+            return int(windows)
         if self.gallery is not None:
             return sum(self.gallery.sizes)
         ipc = to_number(self.card.get("ipc"))
         return int(ipc) * len(self.classes) if ipc is not None and self.classes else None
 
     @property
-    def asked(self) -> str:
+    def horizon_label(self) -> str:
         """Horizon and window of the forecasts that were measured, in words; empty for others."""
         return _horizon_words(self.scorecard_section("forecast"))
 
     @property
-    def made_for(self) -> str:
+    def made_for_label(self) -> str:
         """Horizon and window that the set was made for, in words, where others were measured; else empty."""
         return _horizon_words(_mapping(self.scorecard_section("forecast").get("made_for")))
 

@@ -83,7 +83,7 @@ def _group(entry: Entry) -> tuple[str, ...]:
     card = entry.scorecard or {}
     keys = ("protocol", "protocol_version", "fingerprint", "network")
     source = str(entry.card_section("source").get("hash") or entry.source)
-    how = (entry.metric.column_title, entry.asked, *(str(card.get(key) or "") for key in keys))
+    how = (entry.metric.column_title, entry.horizon_label, *(str(card.get(key) or "") for key in keys))
     return (source, *how, str(entry.ipc or ""))
 
 
@@ -91,7 +91,9 @@ def _where(entry: Entry) -> str:
     """Return how a group was measured, in words."""
     card = entry.scorecard or {}
     known = {"": entry.source, "protocol ": card.get("protocol"), "network ": card.get("network")}
-    return ", ".join([*(f"{what}{name}" for what, name in known.items() if name), *[entry.asked] * bool(entry.asked)])
+    return ", ".join(
+        [*(f"{what}{name}" for what, name in known.items() if name), *[entry.horizon_label] * bool(entry.horizon_label)]
+    )
 
 
 _EQUAL_ITEMS = (

@@ -226,10 +226,10 @@ def _forecasts(entry: Entry) -> list[Html] | None:
     head = ["Trained on", *(f"{m.name.upper()}, {m.unit}" for m in (entry.metric, *metrics.values())), "How"]
     text = "A MASE below 1 is a smaller error than that of repeating the last season, or the last value, in training."
     shown = [table("Errors of forecasts", head, body, of=entry.name), note(text)]
-    if not entry.made_for:
+    if not entry.made_for_label:
         return shown
-    asked = f"All rows are of {entry.asked}. The set was made for {entry.made_for}."
-    return [tag("p", asked, class_="soft"), *shown]
+    text = f"All rows are of {entry.horizon_label}. The set was made for {entry.made_for_label}."
+    return [tag("p", text, class_="soft"), *shown]
 
 
 def _networks(entry: Entry) -> list[Html] | None:

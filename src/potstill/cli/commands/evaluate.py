@@ -103,18 +103,18 @@ class Evaluate(ForceOption, JobOptions, DataCommand):
         from potstill._util.outputs import check_output
         from potstill.api.evaluate import evaluate
         from potstill.dataset_file import write_atomic
-        from potstill.evaluation.horizons import asks_forecast
+        from potstill.evaluation.horizons import names_forecast
         from potstill.evaluation.scorecard import describe_other_scorecard
 
         if self.out is not None:
             check_output(self.out, force=self.force, found=lambda at: describe_other_scorecard(at, self.file))
-        small, card, splits = load_set_and_data(parsed, self.file, self.data, progress, asked=True)
+        small, card, splits = load_set_and_data(parsed, self.file, self.data, progress, other_horizon=True)
         if self.out is not None:
             check_output(self.out, reads=[splits], force=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PotstillWarning)  # printed by load_set_and_data
             named = {**self.arguments_for(evaluate), "baselines": self.baselines or not self.no_baselines}
-            if asks_forecast(card, self.reading.task):
+            if names_forecast(card, self.reading.task):
                 named["task"] = self.reading.task
             score = evaluate(
                 small, splits, networks=list(self.network) or None, full=not self.no_full,

@@ -4,7 +4,7 @@ r"""HDT: Harmonic Dataset Distillation for Time Series Forecasting (Hong et al.,
     + \lambda\, \big\lVert\, |F_X[H]| - |F_S[H]| \,\big\rVert_p
 
 The first term is that of `potstill.methods.trajectory.mtt`; the second compares amplitudes of the learned series with
-those of a real stretch as long, drawn anew in each step, at its k largest ones (`potstill.functional.harmonic_loss`).
+those of a real stretch as long, another in each step, at its k largest ones (`potstill.functional.harmonic_loss`).
 
 The paper was not read. These two terms, and that Fourier coefficients are learned and DLinear is the network, stand in
 a public summary of it (zhaoyang97/Paper-Notes-en); k, p, λ and all rates do not, and are ours. There the target of the
