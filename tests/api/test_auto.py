@@ -22,6 +22,7 @@ from potstill.cli.parsing import parse
 from potstill.core import Splits
 from potstill.core.registry import make_method
 from potstill.errors import PotstillError, for_command_line
+from potstill.rng import generator
 from potstill.runs.loop import Interrupted
 from potstill.runs.resolve import resolve_run
 from potstill.runs.spec import RunSpec
@@ -418,3 +419,16 @@ def test_both_lists_of_options_of_one_method_agree():
     for name in auto.OF_ONE_METHOD:
         assert name in command.OF_ONE_METHOD
     assert {field.name for field in dataclasses.fields(AutoOptions)} == command.OF_AUTO
+
+
+def test_a_candidate_that_cannot_be_made_is_left_out_without_a_clock_too():
+    """It needs more real samples to begin with than there are; it ended all of auto."""
+    x = torch.randn(60, 4, generator=generator(0, "few"))
+    data = potstill.load_data((x.numpy(), (torch.arange(60) % 2).numpy()))
+    candidates = ["random", "dm/pixels%uint4@2,2"]
+    small = potstill.distill(data, "auto", bytes=400, candidates=candidates, device="cpu", progress=None, **QUICK)
+    assert [("distinct samples" in (t["left_out"] or ""), t["real"]) for t in small.choice["tried"]][-1] == (
+        True,
+        False,
+    )
+    assert "no way to distil could be tried" in small.choice["text"]

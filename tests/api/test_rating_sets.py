@@ -2,8 +2,6 @@
 
 import csv
 import json
-import os
-import signal
 
 import pytest
 import torch
@@ -11,7 +9,6 @@ import torch
 import potstill
 from potstill.cli.main import main
 from potstill.errors import PotstillError
-from potstill.runs.loop import Interrupted
 from tests.ratings_data import write_shop
 
 
@@ -76,18 +73,3 @@ def test_auto_holds_fake_users_against_real_ones(tmp_path):
     small = potstill.distill(splits, "auto", bytes=90, progress=None, **options)
     assert small.metadata["bytes"]["total"] <= 90
     assert "nDCG@10" in str(small.choice)
-
-
-def test_a_resumed_run_has_the_same_bits(tmp_path):
-    splits = potstill.load_data(write_shop(tmp_path / "shop.csv"), kind="ratings")
-    made = {"items": 4, "checkpoint": tmp_path / "s.checkpoint"}
-    whole = potstill.distill(splits, "distill-cf", items=4, steps=20, progress=None)
-
-    def stop(progress):
-        if progress.step == 7:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    with pytest.raises(Interrupted):
-        potstill.distill(splits, "distill-cf", steps=20, progress=stop, **made)
-    resumed = potstill.distill(splits, "distill-cf", steps=20, progress=None, resume=True, **made)
-    assert torch.equal(resumed.inputs, whole.inputs)

@@ -111,3 +111,11 @@ def test_a_letter_that_is_no_base_is_named_with_its_place(tmp_path: Path) -> Non
     (tmp_path / "b" / "x.fa").write_text("")
     with pytest.raises(potstill.PotstillError, match="there are no sequences; leave the file out"):
         potstill.load_data(tmp_path)
+
+
+@pytest.mark.parametrize("given", ["one.fasta", "."])
+def test_sequences_without_classes_are_told_where_a_class_is_named(given: str, tmp_path: Path) -> None:
+    (tmp_path / "one.fasta").write_text(">a\nACGT\n")
+    with pytest.raises(potstill.PotstillError, match="in a folder named after it, CLASS/NAME") as caught:
+        potstill.load_data(tmp_path / given)
+    assert "\n" not in str(caught.value)

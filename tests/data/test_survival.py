@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import potstill
-from potstill.cli.main import main
 from potstill.evaluation.survival_learners import Cox, XGBoostCox
 from potstill.tasks import Survival
 
@@ -121,18 +120,3 @@ def test_no_event_in_a_set_gives_equal_risks() -> None:
     y = torch.tensor([[1.0, 0.0], [2.0, 0.0]])
     risks = Cox().fit(torch.randn(2, 3), y, None, Survival(), 0)(torch.randn(5, 3))
     assert risks.unique().tolist() == [0.0]
-
-
-def test_the_command_line(tmp_path: Path, capsys: Any) -> None:
-    patients().to_csv(tmp_path / "patients.csv", index=False)
-    data, out = str(tmp_path / "patients.csv"), str(tmp_path / "small.safetensors")
-    assert main(["distill", data, "--task", TASK, "--method", "k-means", "--items", "20", "--out", out]) == 0
-    assert main(["evaluate", out, "--data", data, "--network", "cox", "--seeds", "2"]) == 0
-    assert "concordance" in capsys.readouterr().out
-    assert main(["report", out, "--out", str(tmp_path / "page.html")]) == 0
-    page = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert "days (target)" in page
-    assert "died (target)" in page
-    assert "target 1" not in page
-    assert main(["export", out, "--to", "csv", "--out", str(tmp_path / "small.csv")]) == 0
-    assert {"age", "ward", "days", "died"} <= set(pd.read_csv(tmp_path / "small.csv").columns)

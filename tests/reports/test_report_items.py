@@ -38,7 +38,7 @@ def test_rows_stand_with_their_target(tmp_path: Path) -> None:
 
 def test_windows_are_lines_with_words_for_who_does_not_see_them(tmp_path: Path) -> None:
     text = page(windows_source(), tmp_path)
-    assert text.count('class="ahead"') == 6 * 2 + 4 * 2, "all windows, and four at the top"
+    assert text.count('class="ahead v') == 6 * 2 + 4 * 2, "all windows, and four at the top"
     assert 'aria-label="Window 1, 8 values: s from ' in text
 
 

@@ -170,6 +170,25 @@ def test_what_auto_kept_is_the_verdict_with_and_without_a_scorecard(with_scoreca
     assert "held-out training data" in lost.reason
 
 
+def test_a_scorecard_alone_says_what_it_said_beside_the_set() -> None:
+    """It said that no way to distil was tried, though two had lost: what was tried is on the set's card alone."""
+    held = scorecard({"random": baseline(0.9, 0.0, OPEN)}, set={"method": "random", "choice": "real", "items": 121})
+    beside = judge_scorecard(held, auto((-0.06, -0.02)))
+    alone = judge_scorecard({**held, "verdict": beside.to_dict()})
+    assert alone.lines() == beside.lines()
+    assert "distilling loses" in alone.text
+
+
+@pytest.mark.parametrize(("reason", "said"), [
+    ("no time was left to try it; a longer time limit reaches it", "a longer time limit lets distilling begin."),
+    ("44 distinct samples are required", "a way to distil was left out, as 44 distinct samples are required."),
+])  # fmt: skip
+def test_why_nothing_was_tried_is_the_advice(reason: str, said: str) -> None:
+    untried = auto((-0.02, 0.03))
+    untried["choice"] = {"answer": "real", "difference": None, "tried": [{"real": False, "left_out": reason}]}
+    assert judge_scorecard(None, untried).advice == f"The file holds these samples; {said}"
+
+
 def test_a_set_that_auto_made_is_judged_as_any_other() -> None:
     held = scorecard({"random": baseline(0.8, 0.1, (0.05, 0.15))}, set={"choice": "made"})
     assert judge_scorecard(held).kind == "better"

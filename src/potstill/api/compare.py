@@ -100,8 +100,8 @@ def compare(
             ``{"protocol:dc": {"epochs": 50}}``. Default: none.
         executor: where cells are made: ``serial``, ``processes`` (as many at a time as there are cores), or a
             `potstill.execution.Executor`. Default: one after another here, each with as many processes as help.
-        progress: callback ``progress(cell, progress)`` after every step of distilling, where cells are made in this
-            process, and after every network of the baseline ``model``. Default: silent.
+        progress: callback ``progress(cell, progress)`` after every step of distilling and every student, where cells
+            are made in this process, and after every network of the baseline ``model``. Default: silent.
         snapshots: save some inputs of each made set at a few steps, for the page.
         baselines: names of further baselines. ``model`` is a small quantised network in the same bytes, trained on all
             training data: what to ship where nothing has to be trained. One is measured at each size, and every set

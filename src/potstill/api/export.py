@@ -29,6 +29,7 @@ from potstill.exporters.formats import EXPORT_FORMATS
 from potstill.exporters.formats import export as write_export
 from potstill.exporters.hugging_face import to_hf
 from potstill.exporters.images import class_folder_names
+from potstill.kinds import get_kind
 from potstill.runs.load_data import as_splits, load_as_made, pick_device
 
 __all__ = ["WITH_DATA", "Link", "export", "export_selection", "load_for", "materialize"]
@@ -110,8 +111,10 @@ def export(
 
 def load_for(card: Mapping[str, Any], data: Any, **reading: Any) -> Splits:
     """The data read as they were read for the selection of this card: streamed, or into memory."""
-    streamed = str(card["source"].get("hash")).startswith("encoded:")
-    return load_as_made(card, data, **{"stream": streamed, **{n: v for n, v in reading.items() if v is not None}})
+    given = {name: value for name, value in reading.items() if value is not None}
+    if card["input"]["kind"] == "image" and card["task"]["name"] == "classification":  # no other data are streamed
+        given = {"stream": str(card["source"].get("hash")).startswith("encoded:"), **given}
+    return load_as_made(card, data, **given)
 
 
 def materialize(path: str | Path, data: Any, **reading: Any) -> Distilled:
@@ -147,6 +150,13 @@ def export_selection(
     if link not in get_args(Link):
         raise unknown_name("link", link, get_args(Link))
     index = require_selection(distilled, f"an export to {to}")
+    kind = distilled.input.kind
+    if to == "files" and kind not in ("image", "sound"):
+        raise PotstillError(
+            f"files of their own are pictures and sounds, but this set holds {get_kind(kind).noun}; {_OTHERS}"
+        )
+    if to == "hf" and kind not in ("image", "sound", "table", "text"):
+        raise PotstillError(f"rows of the data are rows of tables, but this set holds {get_kind(kind).noun}; {_OTHERS}")
     check_source(distilled.metadata, train)
     known = getattr(train, "places", None)
     if known is None:

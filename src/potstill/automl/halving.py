@@ -298,14 +298,28 @@ class Race:
                 reserved = self._remaining_students(shared, rung) * judge.cost + sum(e.setup for e in alive)
                 each = share(self.choosing * self.seconds - self.runs.spent() - reserved, rung, shared)
             for number, entry in enumerate(alive):
-                if not entry.stopped:
-                    self._continue(entry, rung, each)
+                if not entry.stopped and not self._goes_on(entry, rung, each):
+                    continue
                 if len(alive) > 1 or not entry.judged_steps:  # alone, it is fresh students who answer next
                     entry.merit_rows.clear()
                     judge.train_missing(entry, self.entries.index(entry), num_students(rung, self.options.students))
                 entry.end_rung()
                 self.runs.reporter.report_count(f"rung {rung + 1} of {len(sizes)}", number + 1, len(alive))
+            if not (alive := [e for e in alive if e.left_out is None]):
+                break
         return _surviving(alive, len(alive)) if len(alive) > 1 else alive
+
+    def _goes_on(self, entry: Entry, rung: int, each: float) -> bool:
+        """Make more steps; a candidate that cannot be made is left out: without a clock none was tried before."""
+        try:
+            self._continue(entry, rung, each)
+        except Interrupted:
+            raise
+        except PotstillError as error:
+            if entry.rungs:  # it could be made before
+                raise
+            entry.left_out = str(error)
+        return entry.left_out is None
 
     def _continue(self, entry: Entry, rung: int, each: float) -> None:
         """More steps from where the entry stopped."""

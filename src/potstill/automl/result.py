@@ -128,7 +128,8 @@ class Choice:
         what = f"{self.items:,} {'real samples' if self.chosen_entry.candidate.is_real else 'distilled samples'}"
         size = f"in {self.stored:,} bytes"
         if winner is None or gain is None:
-            found = [f"Keep {what}, by {rival.candidate.describe()}, {size}: no way to distil could be tried"]
+            whole = ", and these are all training samples" if self.items >= self.samples else ""
+            found = [f"Keep {what}, by {rival.candidate.describe()}, {size}: no way to distil could be tried{whole}"]
         else:
             (loss, (made, real)), sure = gain, "95 % interval"
             ends = sorted((loss.low, loss.high), key=lambda gain: held.sign * gain)

@@ -155,7 +155,7 @@ class DataOptions:
     data_root: Annotated[Path | None, optional("DIR")] = None
     """Folder of the standard files of known names (else $POTSTILL_DATA)."""
     label: Annotated[str | None, optional("COLUMN")] = None
-    """Label column of a table."""
+    """Label column of a table; with --task regression several, with commas between them."""
     task: Annotated[str | None, optional("NAME")] = None
     """Task, if not classification: regression, forecast:window=96,horizon=24, retrieval, or multi-label. A set of
     forecasts is evaluated for another horizon with forecast:horizon=6."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from potstill._util.card import file_size_note
+from potstill._util.card import file_size_note, size_without_encoder
 from potstill._util.input_limits import changed_limits
 from potstill._util.progress import ProgressReporter
 from potstill.cli.command import DataCommand, DataOptions, Parsed
@@ -136,4 +136,7 @@ def set_summary(card: Mapping[str, Any], items: int, path: Path) -> str:
     counted = count_inputs(items, spec["kind"], spec["shape"], [part["name"] for part in spec.get("parts", ())])
     goal = f"in {classes} classes" if classes else f"for {card['task']['name']}"
     note = file_size_note(card["bytes"], path.stat().st_size)
-    return f"{counted} {goal}, {card['bytes']['total']:,} bytes" + (f" ({note})" if note else "")
+    encoder = card["bytes"].get("encoder", 0)
+    size = f"{size_without_encoder(card['bytes']):,} bytes"
+    size += f" and an encoder of texts of {encoder:,} bytes" if encoder else ""
+    return f"{counted} {goal}, {size}" + (f" ({note})" if note else "")

@@ -4,12 +4,14 @@ import hashlib
 import json
 import math
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from potstill._util.import_from_file import is_file_reference, source_digests
+from potstill._util.progress import Callback
 from potstill.api.distill import run
 from potstill.api.evaluate import evaluate
 from potstill.automl.real import is_searched
@@ -140,6 +142,21 @@ class CellMaker:
         input = self.splits.train.input
         return get_kind(input).augmentable and not input.parts and not method.info.is_selection
 
+    def _report(self, cell: "Cell") -> Callback | None:
+        """Return a callback that counts the cell's students, of which nobody knows how many there will be."""
+        if (progress := self.progress) is None:
+            return None
+        begun, trained = time.monotonic(), 0
+
+        def report(label: str, done: int, total: int) -> None:
+            nonlocal trained
+            trained += done > 0
+            seconds = time.monotonic() - begun
+            event = Progress(step=trained, total=None, seconds=seconds, time_limit=None, metrics={})
+            progress(f"{cell.stem}, training students", event)
+
+        return report
+
     def _measure(self, cell: "Cell", small: Distilled, measure: Measure) -> Result:
         """Return the scorecard, and write it; or why there is none."""
         shared = cell.shared
@@ -149,7 +166,7 @@ class CellMaker:
                 networks=None if shared.network is None else [shared.network], seeds=measure.seeds, seed=cell.seed,
                 robust_scores=False, baselines=is_self_labelled(measure.protocol, small),
                 full=cell.repeat == 0,  # of all the data, whichever set it is
-                device=shared.device, executor=self.executor, progress=None,
+                device=shared.device, executor=self.executor, progress=self._report(cell),
             )  # fmt: skip
         except Interrupted:
             raise

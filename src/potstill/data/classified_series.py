@@ -146,19 +146,25 @@ def read_classified_series(task: Task, data: object, options: ReadOptions) -> Sp
 
 
 def _accepts(data: object) -> bool:
-    """Return True for files and folders of the archives, and folders of tables by class."""
+    """Return True for files and folders of the archives, folders of tables by class, and sequences of bases."""
     if not isinstance(data, str | Path):
         return False
     path = Path(data)
     try:
         if path.is_dir():
-            return archive_pair(path) is not None or _is_series_folder(path)
-        return path.is_file() and archive_pair(path) is not None
+            return archive_pair(path) is not None or _is_series_folder(path) or _holds_fasta(path)
+        return path.is_file() and (archive_pair(path) is not None or path.suffix.lower() in FASTA_SUFFIXES)
     except OSError:  # a name that is none of a file
         return False
 
 
 read_classified_series.accepts = _accepts  # type: ignore[attr-defined]
+
+
+def _holds_fasta(folder: Path) -> bool:
+    """Return True if files of sequences are in the folder itself, and no folders that name classes."""
+    found = list(folder.iterdir())
+    return not any(p.is_dir() for p in found) and any(p.suffix.lower() in FASTA_SUFFIXES for p in found)
 
 
 def _is_series_folder(root: Path) -> bool:
@@ -177,6 +183,11 @@ def _read(data: object, options: ReadOptions) -> tuple[str, LabelledSeries, Labe
         if not path.exists():
             raise PotstillError(f"{data}: no such file or folder; check the path")
         suffix = path.suffix.lower()
+        if suffix in FASTA_SUFFIXES or (path.is_dir() and _holds_fasta(path)):
+            raise PotstillError(
+                f"{data}: nothing says which class a sequence is of; put the sequences of each class in a folder named "
+                "after it, CLASS/NAME.fasta, and give the folder around these"
+            )
         pair = None if options.series is not None else archive_pair(path)
         if pair is not None:
             _refuse_columns(options, str(data))

@@ -49,40 +49,59 @@ def read_regression(task: Regression, data: object, options: ReadOptions) -> Spl
 
 
 def _read_tables(task: Regression, tables: list[Any], label: str | None, name: str, options: ReadOptions) -> Splits:
-    column = find_label_column(tables[0], label, {}, name)
+    columns = _target_columns(tables[0], label, name)
+    first, *others = columns
+    kinds = ["" if is_text_type(cells := tables[0].column(c).type) else label_type(cells) for c in columns]
     values, stubs, notes = [], [], list[str]()
-    kind = "" if is_text_type(cells := tables[0].column(column).type) else label_type(cells)
     for table in tables[1:]:
-        if column not in table.column_names:
-            raise PotstillError(f"{name}: the test part lacks the column {column!r} of the training part")
-    for table, cells in zip(
-        tables, _numbers_of([t.column(column) for t in tables], column, name, options, notes), strict=True
-    ):
-        if not is_number_type(cells.type):
-            raise PotstillError(
-                f"{name}: a real-valued target must be a column of numbers, but {column!r} holds {cells.type}; name "
-                'another with `label="COLUMN"`, or leave `task="regression"` out'
-            )
+        for column in columns:
+            if column not in table.column_names:
+                raise PotstillError(f"{name}: the test part lacks the column {column!r} of the training part")
+    read = [_numbers_of([t.column(c) for t in tables], c, name, options, notes) for c in columns]
+    for table, parts_of_columns in zip(tables, zip(*read, strict=True), strict=True):
         where = name if table is tables[0] else f"{name} (test part)"
-        check_float32_range(np.array(cells.cast(pa.float64(), safe=False).to_numpy()), column, where)
-        empty = np.asarray(cells.is_null(nan_is_null=True).combine_chunks())
+        numbers = np.stack(
+            [_float_column(c, cells, where) for c, cells in zip(columns, parts_of_columns, strict=True)], 1
+        )  # fmt: skip
+        empty = np.zeros(len(numbers), dtype=bool)
+        for cells in parts_of_columns:
+            empty |= np.asarray(cells.is_null(nan_is_null=True).combine_chunks())
         if empty.any() and options.missing in ("impute", "drop"):  # nobody can say what is not known
             notes.append(f"{name}: {int(empty.sum()):,} rows without a target were left out")
-            table, cells, empty = (table.filter(pa.array(~empty)), cells.filter(pa.array(~empty)), empty[~empty])
-        numbers = np.asarray(
-            cells.combine_chunks().cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy(zero_copy_only=False)
-        )
+            table, numbers, empty = table.filter(pa.array(~empty)), numbers[~empty], empty[~empty]
         values.append(numbers)
         # a missing target is treated as a missing label is; the one group that is left has the number 0
         zeros = pa.array(np.zeros(table.num_rows, dtype=np.int64), mask=empty)
-        stubs.append(table.set_column(table.column_names.index(column), column, zeros))
-    parts = read_tables(stubs, replace(options, label=column, size=None, skip_bad=False), name=name)
+        stubs.append(table.drop_columns(others).set_column(table.column_names.index(first), first, zeros))
+    parts = read_tables(stubs, replace(options, label=first, size=None, skip_bad=False), name=name)
     at = torch.arange(len(values[0])) if parts.train.places is None else parts.train.places
-    targets = [values[0][at.numpy()], *(v[~np.isnan(v)] for v in values[1:])]
+    targets = [values[0][at.numpy()], *(v[~np.isnan(v).any(1)] for v in values[1:])]
     if parts.test is not None and len(targets[1]) != len(parts.test):
         raise PotstillError(f"{name}: the test part has rows with missing values; leave them out of the file")
-    parts = replace(parts, notes=(*notes, *parts.notes), label_column=(column, kind))
-    return _assemble_targets(task, parts, (column,), targets, options)
+    parts = replace(parts, notes=(*notes, *parts.notes), label_column=None if others else (first, kinds[0]))
+    return _assemble_targets(task, parts, columns, targets, options)
+
+
+def _target_columns(table: Any, label: str | None, name: str) -> tuple[str, ...]:
+    """Return the columns of targets: the one of that name, or several whose names have commas between them."""
+    if label is None or label in table.column_names or "," not in label:
+        return (find_label_column(table, label, {}, name),)
+    columns = tuple(find_label_column(table, part.strip(), {}, name) for part in label.split(",") if part.strip())
+    if len(set(columns)) < len(columns):
+        raise PotstillError(f"{name}: each target must be named once, but the label is {label!r}")
+    return columns
+
+
+def _float_column(column: str, cells: Any, where: str) -> npt.NDArray[np.float64]:
+    """Return a column's numbers, NaN where there is none."""
+    if not is_number_type(cells.type):
+        raise PotstillError(
+            f"{where}: a real-valued target must be a column of numbers, but {column!r} holds {cells.type}; name "
+            'another with `label="COLUMN"`, or leave `task="regression"` out'
+        )
+    check_float32_range(np.array(cells.cast(pa.float64(), safe=False).to_numpy()), column, where)
+    filled = cells.combine_chunks().cast(pa.float64(), safe=False).fill_null(np.nan)
+    return np.asarray(filled.to_numpy(zero_copy_only=False))
 
 
 def _numbers_of(columns: list[Any], column: str, name: str, options: ReadOptions, notes: list[str]) -> list[Any]:

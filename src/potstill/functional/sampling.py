@@ -74,11 +74,13 @@ def random_per_class(
 def _check_sizes(by_class: Mapping[str, Tensor], counts: Sequence[int]) -> None:
     for (name, index), count in zip(by_class.items(), counts, strict=True):
         if len(index) < count and not name:
-            raise PotstillError(f"{count} distinct samples are required, but there are {len(index)}; ask for fewer")
+            raise PotstillError(
+                f"{count} distinct samples are required, but there are {len(index)}; ask for fewer, or fewer bytes"
+            )
         if len(index) < count:
             raise PotstillError(
                 f"{count} distinct samples of every class are required, but class {name!r} has {len(index)}; "
-                f"ask for at most {len(index)} per class or add samples"
+                f"ask for at most {len(index)} per class or fewer bytes, or add samples"
             )
 
 

@@ -114,7 +114,7 @@ IMAGE = Kind(
 """Images with values in [0, 1]."""
 TABLE = Kind(name="table", noun="rows", axes=("columns",), size=_columns)
 """Rows of a table, encoded as numbers."""
-SERIES = Kind(name="series", noun="series inputs", axes=("variables", "time"))
+SERIES = Kind(name="series", noun="windows", axes=("variables", "time"))
 """Windows of a multivariate series."""
 SIGNAL = Kind(name="signal", noun="series", axes=("channels", "time"))
 """Whole series with a class each. Their network is the MLP: through one whose norms forget the scale, `dm` and `dc`
@@ -125,7 +125,7 @@ SOUND = Kind(
 )  # fmt: skip
 """Sounds as log-mel spectrograms with values in [0, 1], which networks take as pictures: `potstill.data.sounds` says
 how they are made. They are never flipped."""
-WAVES = Kind(name="waves", noun="waves inputs", axes=("channels", "time"))
+WAVES = Kind(name="waves", noun="waves", axes=("channels", "time"))
 """Sampled sound."""
 TEXT = Kind(name="text", noun="texts", axes=("representation",), size=_numbers)
 """Texts, each as a vector of numbers: the representation that `potstill.data.text_encoder` makes."""
@@ -137,9 +137,9 @@ GRAPH = Kind(
     name="graph", noun="graphs", axes=("nodes", "features and edges"), network="gin", draw=draw_graph, size=_rooms
 )
 """Whole graphs, each as features and edges of its nodes: `potstill.data.graph_sets` says how they are read."""
-TEXTS = Kind(name="texts", noun="texts inputs")
+TEXTS = Kind(name="texts", noun="texts")
 """Texts, as word numbers."""
-PAIR = Kind(name="pair", noun="pair inputs", network="towers")
+PAIR = Kind(name="pair", noun="pairs", network="towers")
 """Pairs of an image and a text."""
 BUILT_IN = (IMAGE, TABLE, SERIES, SIGNAL, SOUND, WAVES, TEXT, NODE, GRAPH, RATINGS, TEXTS, PAIR)
 """Kinds of this package."""

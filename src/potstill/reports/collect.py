@@ -5,6 +5,7 @@ Decoding inputs needs torch, so the caller passes a function for it (`ReadArrays
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, time
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from potstill._util.card import CARD, FORMAT, INDEX_FORMAT, parse_card
 from potstill._util.run_record import join_record, read_record
+from potstill._util.table_columns import column_cells, read_columns
 from potstill.errors import PotstillError
 from potstill.reports.audit import is_audit
 from potstill.reports.diagnosis import is_study
@@ -110,7 +112,38 @@ def _gallery(path: Path, arrays: Mapping[str, Any], card: Mapping[str, Any]) -> 
         kind=str(about.get("kind", "")),
         units=str(about.get("units", "")),
         frames=tuple(about.get("frames", ())),
+        **_cells(card, held),
     )
+
+
+def _cells(card: Mapping[str, Any], inputs: np.ndarray) -> dict[str, Any]:
+    """Return cells, columns and those without numbers of rows as they stand in their source; none where the metadata
+    do not say."""
+    about = card["input"] if isinstance(card.get("input"), Mapping) else {}
+    if about.get("kind") != "table" or inputs.ndim != 2 or not isinstance(card.get("source"), Mapping):
+        return {}
+    try:
+        columns = read_columns(card, inputs.shape[1])
+    except PotstillError:
+        return {}  # the numbers are shown as they are
+    if columns is None:
+        return {}
+    at, cells = 0, []
+    for column in columns:
+        values = column_cells(column, np.nan_to_num(inputs[:, at : at + column.width]).astype(np.float32))
+        cells.append([_cell(value) for value in values.to_pylist()])
+        at += column.width
+    words = tuple(column.name for column in columns if column.kind != "number")
+    return {"cells": tuple(zip(*cells, strict=True)), "cell_columns": tuple(c.name for c in columns), "words": words}
+
+
+def _cell(value: object) -> str:
+    """Return a cell as a person writes it."""
+    if value is None:
+        return "—"
+    if isinstance(value, datetime):
+        return value.date().isoformat() if value.time() == time() else value.isoformat(sep=" ", timespec="minutes")
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _unclassed(arrays: Mapping[str, Any], card: Mapping[str, Any]) -> Gallery | None:
@@ -139,6 +172,7 @@ def _unclassed(arrays: Mapping[str, Any], card: Mapping[str, Any]) -> Gallery | 
         captions=tuple(map(str, arrays.get("captions", ())))[:_MOST_ITEMS],
         nearest=tuple(map(str, arrays.get("nearest", ())))[:_MOST_ITEMS],
         series=None if "series" not in arrays else arrays["series"].astype(np.float32),
+        **_cells(card, inputs[:_MOST_ITEMS]),
     )
 
 

@@ -9,7 +9,10 @@ from jaxtyping import Float, Int, Num
 
 from potstill._util.html import Html, tag
 
-__all__ = ["LONGEST", "WANTED", "draw_window", "image_strip", "labelled", "parallel_axes", "scroll_box"]
+__all__ = [
+    "LONGEST", "WANTED", "describe_ranges", "draw_window", "image_strip", "labelled", "parallel_axes", "scroll_box",
+    "window_keys",
+]  # fmt: skip
 
 _MOST_AXES, _MOST_LINES, _MARKS = 12, 240, 8
 _HEIGHT, _STEP, _EDGE, _TOP, _BOTTOM = 230, 92, 46, 34, 22
@@ -103,6 +106,7 @@ def _keys(classes: Sequence[str]) -> Html | None:
     return tag("ul", *keys, class_="line-keys")
 
 
+_LINE_COLOURS, _MOST_RANGES = 6, 3
 _MOST_VARIABLES = 12
 _WINDOW_WIDTH, _WINDOW_HEIGHT = 200, 80
 
@@ -132,12 +136,16 @@ def draw_window(
         low, high = (
             (float(whole.min()), float(whole.max())) if axis_range is None else (float(end[v]) for end in axis_range)
         )
-        lines.append(tag("polyline", points=_points(past[v], 0, last, low, high), vector_effect="non-scaling-stroke"))
+        line = f"v{v % _LINE_COLOURS}" if len(past) > 1 else None
+        lines.append(
+            tag("polyline", points=_points(past[v], 0, last, low, high), class_=line,
+                vector_effect="non-scaling-stroke")
+        )  # fmt: skip
         if ahead is not None:
             after = np.concatenate([past[v, -1:], ahead[v]])
             lines.append(
-                tag("polyline", points=_points(after, seen - 1, last, low, high), class_="ahead",
-                    vector_effect="non-scaling-stroke")
+                tag("polyline", points=_points(after, seen - 1, last, low, high),
+                    class_=f"ahead {line}" if line else "ahead", vector_effect="non-scaling-stroke")
             )  # fmt: skip
     spans = "; ".join(
         f"{name} from {float(x.min()):.3g} to {float(x.max()):.3g}"
@@ -146,6 +154,28 @@ def draw_window(
     box, told = f"0 0 {_WINDOW_WIDTH} {_WINDOW_HEIGHT}", f"{what}, {seen} values: {spans}"
     drawn = tag("svg", *lines, viewBox=box, preserveAspectRatio="none", role="img", aria_label=told)
     return tag("li", tag("figure", drawn, tag("figcaption", below), class_="window"))
+
+
+def window_keys(names: Sequence[str]) -> Html | None:
+    """Return names of variables beside the colours of their lines; ``None`` for one, or for more than are drawn."""
+    if not 1 < len(names) <= _LINE_COLOURS:
+        return None
+    keys = [
+        tag("li", tag("span", tag("svg", tag("polyline", points="0,4 20,4", class_=f"v{v}"), viewBox="0 0 20 8",
+                                  aria_hidden="true"), class_="window"), tag("bdi", name))
+        for v, name in enumerate(names)
+    ]  # fmt: skip
+    return tag("ul", *keys, class_="line-keys")
+
+
+def describe_ranges(values: Float[np.ndarray, "v t"], names: Sequence[str]) -> str:
+    """Return the range of each variable's line in the data's units; empty for more than three."""
+    if len(values) > _MOST_RANGES:
+        return ""
+    spans = (f"{float(x.min()):.3g} to {float(x.max()):.3g}".replace("-", "−") for x in values)
+    if len(values) == 1:
+        return next(spans)
+    return ", ".join(f"{name} {span}" for name, span in zip(names, spans, strict=True))
 
 
 def _window_y(value: float, low: float, room: float) -> float:

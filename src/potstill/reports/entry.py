@@ -53,6 +53,11 @@ class Gallery:
     """Units of the inputs, which say the scale of sounds."""
     titles: tuple[str, ...] = ()
     """Titles of the items that users met."""
+    cells: tuple[tuple[str, ...], ...] = ()
+    """Cells of each row of a table, as they stand in its source: categories and dates; ``cell_columns`` names them."""
+    cell_columns: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    """Columns of these that hold no numbers."""
     frames: tuple[int, ...] = ()
     """Rows and columns of the frames that pictures of clips are made of."""
 

@@ -9,11 +9,18 @@ from potstill._util.html import Html, join_html, tag
 from potstill._util.notebook_repr import inline_image
 from potstill.reports.boxes import boxed_pictures
 from potstill.reports.clips import PLAYED, clip_players
-from potstill.reports.drawings import draw_window, labelled, parallel_axes, scroll_box
+from potstill.reports.drawings import (
+    describe_ranges,
+    draw_window,
+    labelled,
+    parallel_axes,
+    scroll_box,
+    window_keys,
+)
 from potstill.reports.entry import Gallery
 from potstill.reports.masks import masked_pictures
 from potstill.reports.sounds import HEARD, SOUND_KIND, sound_players
-from potstill.reports.tables import bare_table, note, row
+from potstill.reports.tables import bare_table, note, row, word_cell, word_head
 
 __all__ = ["gallery", "shown"]
 
@@ -30,6 +37,10 @@ _GRAPH = "graph"
 """Kind of whole graphs with a class each."""
 _USERS = "ratings"
 """Kind of users with lists of items."""
+_PAIR = "pair"
+"""Kind of images with a text each."""
+_BASES, _EQUAL = "ACGT", 1e-6
+"""Channels of sequences of bases, and the difference below which all are called equal."""
 _ITEMS = 16
 """Items of a user that a page shows."""
 _STRONGEST = 8
@@ -122,25 +133,69 @@ def _rows(g: Gallery, of: str) -> list[Html]:
     kept = columns[:_MOST_COLUMNS]
     weights = [] if g.weights is None else ["weight"]
 
+    told = g.cell_columns[:_MOST_COLUMNS] if g.cells else kept
+
     def cells(i: int) -> list[str]:
         first = [] if g.weights is None else [f"×{g.weights[i]:.3g}"]
-        return [*first, *(f"{x:.4g}" for x in flat[i, : len(kept)])]
+        return [*first, *_cells(g, i, flat[i, : len(kept)])]
 
     body = [
         row(name, *cells(i))
         for c, (name, take) in enumerate(zip(g.classes, shown(g.sizes), strict=True))
         for i in np.flatnonzero(g.hard_labels == c)[:take].tolist()
     ]
-    head = ["class", *(tag("bdi", name) for name in (*weights, *kept))]
+    head = ["class", *(tag("bdi", name) for name in weights), *_heads(g, told)]
     table = bare_table("Distilled rows by class", head, body)
     drawn = [i for c, take in enumerate(shown(g.sizes)) for i in np.flatnonzero(g.hard_labels == c)[:take].tolist()]
     lines = parallel_axes(flat[drawn], columns, g.hard_labels[drawn].astype(np.int64), g.classes, of)
     text = f"{len(body):,} of {sum(g.sizes):,} rows"
-    if len(kept) < len(columns):
-        text += f", {len(kept)} of {len(columns):,} columns"
+    every = g.cell_columns if g.cells else columns
+    if len(told) < len(every):
+        text += f", {len(told)} of {len(every):,} columns"
     text += f", in the data's own units.{f' {_WEIGHTS}' if weights else ''}"
     text += "" if g.scores is None else f" {_scores(g.scores)}"
     return [scroll_box(table, labelled("Distilled rows", of)), note(text), *([] if lines is None else [lines])]
+
+
+def _heads(g: Gallery, names: Sequence[str]) -> list[Html]:
+    return [word_head(name) if name in g.words else tag("bdi", name) for name in names]
+
+
+def _cells(g: Gallery, i: int, values: np.ndarray) -> Sequence[str]:
+    """Return the cells of a row: as they stand in its source, or the numbers."""
+    if not g.cells:
+        return [f"{x:.4g}" for x in values]
+    cells = zip(g.cell_columns, g.cells[i], strict=True)
+    return [word_cell(text) if name in g.words else tag("bdi", text) for name, text in cells][:_MOST_COLUMNS]
+
+
+def _letters(g: Gallery, of: str) -> list[Html]:
+    """Return sequences by class: the base of the largest value at each place."""
+    body = []
+    for c, (name, take) in enumerate(zip(g.classes, shown(g.sizes), strict=True)):
+        for i in np.flatnonzero(g.hard_labels == c)[:take].tolist():
+            text = _read_bases(g.inputs[i][:, :_LONGEST_TEXT]) + (" …" if g.inputs.shape[2] > _LONGEST_TEXT else "")
+            weight = [] if g.weights is None else [tag("bdi", f"×{g.weights[i]:.3g}")]
+            body.append(row(name, *weight, tag("td", tag("code", text), class_="text long")))
+    head = ["class", *([] if g.weights is None else ["weight"]), word_head("sequence")]
+    text = (
+        f"{len(body):,} of {sum(g.sizes):,} series, by class, as letters: the base of the largest value at each place, "
+        "in lower case below one half; n where all are equal."
+    )
+    text += "" if g.weights is None else f" {_WEIGHTS}"
+    text += "" if g.scores is None else f" {_scores(g.scores)}"
+    table = bare_table("Sequences by class", head, body)
+    return [scroll_box(table, labelled("Sequences", of)), note(text)]
+
+
+def _read_bases(values: np.ndarray) -> str:
+    """Return the letters of values (4, length)."""
+    largest, high, low = values.argmax(0), values.max(0), values.min(0)
+    letters = zip(largest.tolist(), high.tolist(), low.tolist(), strict=True)
+    return "".join(
+        "n" if top - bottom < _EQUAL else _BASES[at] if top >= 0.5 else _BASES[at].lower()
+        for at, top, bottom in letters
+    )  # fmt: skip
 
 
 def _texts(g: Gallery, of: str) -> list[Html]:
@@ -149,7 +204,7 @@ def _texts(g: Gallery, of: str) -> list[Html]:
     for c, (name, take) in enumerate(zip(g.classes, shown(g.sizes), strict=True)):
         for i in np.flatnonzero(g.hard_labels == c)[:take].tolist():
             text = g.captions[i] if len(g.captions[i]) <= _LONGEST_TEXT else g.captions[i][:_LONGEST_TEXT] + " …"
-            cells = [tag("bdi", text)]
+            cells = [word_cell(text, is_long=True)]
             if soft:
                 largest = np.argsort(-g.labels[i], kind="stable")[:_LARGEST]
                 parts = (f"{g.classes[k]} {100 * g.labels[i][k]:.0f}%" for k in largest if g.labels[i][k] >= 0.005)
@@ -157,7 +212,7 @@ def _texts(g: Gallery, of: str) -> list[Html]:
             if g.weights is not None:
                 cells.append(tag("bdi", f"×{g.weights[i]:.3g}"))
             body.append(row(name, *cells))
-    head = ["class", "text", *(["label"] if soft else []), *(["weight"] if g.weights is not None else [])]
+    head = ["class", word_head("text"), *(["label"] if soft else []), *(["weight"] if g.weights is not None else [])]
     table = bare_table("Texts by class", head, body)
     text = f"{len(body):,} of {sum(g.sizes):,} texts, as they are in the data."
     text += f" Labels show up to {_LARGEST} classes." if soft else ""
@@ -180,16 +235,17 @@ def _nodes(g: Gallery, of: str) -> list[Html]:
         if not index:
             continue
         if len(index) > 1:
-            means.append(row(name, _strongest(g.inputs[index].mean(0), names)))
+            means.append(row(name, tag("td", _strongest(g.inputs[index].mean(0), names), class_="text")))
         for i in index:
             weight = [] if g.weights is None else [tag("bdi", f"×{g.weights[i]:.3g}")]
-            body.append(row(name, *weight, _strongest(g.inputs[i], names)))
-    head = ["class", *([] if g.weights is None else ["weight"]), "strongest features"]
+            body.append(row(name, *weight, tag("td", _strongest(g.inputs[i], names), class_="text")))
+    strongest = word_head("strongest features")
+    head = ["class", *([] if g.weights is None else ["weight"]), strongest]
     text = f"{len(body):,} of {sum(g.sizes):,} nodes, each with the {_STRONGEST} of its {d:,} propagated features that "
     text += "are farthest from 0."
     text += "" if g.weights is None else f" {_WEIGHTS}"
     text += "" if g.scores is None else f" {_scores(g.scores)}"
-    classes = bare_table("Mean of the nodes of a class", ["class", "strongest features"], means)
+    classes = bare_table("Mean of the nodes of a class", ["class", strongest], means)
     nodes = bare_table("Nodes by class", head, body)
     return [
         *([scroll_box(classes, labelled("Means of classes", of))] if means else []),
@@ -197,13 +253,16 @@ def _nodes(g: Gallery, of: str) -> list[Html]:
     ]  # fmt: skip
 
 
-def _signals(g: Gallery) -> list[Html]:
-    """Return series by class as curves."""
+def _signals(g: Gallery, of: str) -> list[Html]:
+    """Return series by class as curves, sequences of bases as letters."""
+    if g.columns == tuple(_BASES):
+        return _letters(g, of)
     names = g.columns if len(g.columns) == g.inputs.shape[1] else tuple(map(str, range(1, g.inputs.shape[1] + 1)))
     drawn = [
         draw_window(
             g.inputs[i], None, names, f"Series {n} of class {name}",
-            f"{name}{'' if g.weights is None else f' ×{g.weights[i]:.3g}'}",
+            ": ".join(filter(None, (f"{name}{'' if g.weights is None else f' ×{g.weights[i]:.3g}'}",
+                                    describe_ranges(g.inputs[i], names)))),
         )
         for c, (name, take) in enumerate(zip(g.classes, shown(g.sizes), strict=True))
         for n, i in enumerate(np.flatnonzero(g.hard_labels == c)[:take].tolist(), 1)
@@ -211,7 +270,7 @@ def _signals(g: Gallery) -> list[Html]:
     text = f"{len(drawn):,} of {sum(g.sizes):,} series, by class; each channel has a scale of its own in each curve."
     text += "" if g.weights is None else f" {_WEIGHTS}"
     text += "" if g.scores is None else f" {_scores(g.scores)}"
-    return [tag("ul", *drawn, class_="items windows"), note(text)]
+    return [*filter(None, [window_keys(names)]), tag("ul", *drawn, class_="items windows"), note(text)]
 
 
 def _graphs(g: Gallery) -> list[Html]:
@@ -247,7 +306,7 @@ def gallery(g: Gallery, of: str = "") -> Html:
     if g.inputs.ndim == 3 and g.kind == _GRAPH:
         return join_html(_graphs(g))
     if g.inputs.ndim == 3 and g.kind == _SIGNAL:
-        return join_html(_signals(g))
+        return join_html(_signals(g, of))
     return join_html(_pictures(g) if g.inputs.ndim == 4 else _rows(g, of))
 
 
@@ -273,8 +332,9 @@ def _table(g: Gallery, most: int, of: str) -> Html:
     asked = g.target_names if len(g.target_names) == wide else tuple(f"target {j + 1}" for j in range(wide))
     named, targets = [*columns[: flat.shape[1]]], [f"{name} (target)" for name in asked]
     values = np.zeros((most, 0)) if g.targets is None else g.targets[:most].reshape(most, -1)[:, :wide]
-    body = [row(str(i + 1), *(f"{x:.4g}" for x in (*flat[i], *values[i]))) for i in range(most)]
-    head = ["item", *(tag("bdi", name) for name in (*named, *targets))]
+    body = [row(str(i + 1), *_cells(g, i, flat[i]), *(f"{x:.4g}" for x in values[i])) for i in range(most)]
+    told = g.cell_columns[:_MOST_COLUMNS] if g.cells else named
+    head = ["item", *_heads(g, told), *(tag("bdi", name) for name in targets)]
     table = bare_table("Distilled rows and what is to be learned of each", head, body)
     rows = np.concatenate([values, flat[:most]], 1)  # targets first, as not all columns are drawn
     lines = parallel_axes(rows, [*targets, *named], np.zeros(most, dtype=np.int64), (), of)
@@ -293,9 +353,9 @@ def _users(g: Gallery, most: int, of: str) -> Html:
         met = [int(j) for j in order[: int((values != 0).sum())]]
         told = [names[j] if whole else f"{names[j]} {values[j]:.2g}".replace("-", "−") for j in met[:_ITEMS]]
         rest = f" … and {len(met) - _ITEMS:,} more" if len(met) > _ITEMS else ""
-        body.append(row(str(i + 1), f"{len(met):,}", tag("bdi", ", ".join(told) + rest)))
+        body.append(row(str(i + 1), f"{len(met):,}", word_cell(", ".join(told) + rest, is_long=True)))
     first = "those that fewest of these users have first" if whole else "the largest values first"
-    table = bare_table("Users and their items", ["user", "items", f"what they met, {first}"], body)
+    table = bare_table("Users and their items", ["user", "items", word_head(f"what they met, {first}")], body)
     return scroll_box(table, labelled("Users", of))
 
 
@@ -303,7 +363,8 @@ def _window(g: Gallery, i: int, names: Sequence[str]) -> Html:
     past, ahead = g.inputs[i], None
     if g.targets is not None and g.targets[i].size and g.targets[i].size % len(past) == 0:
         ahead = g.targets[i].reshape(len(past), -1)
-    return draw_window(past, ahead, names, f"Window {i + 1}", f"window {i + 1}")
+    spans = describe_ranges(past if ahead is None else np.concatenate([past, ahead], 1), names)
+    return draw_window(past, ahead, names, f"Window {i + 1}", f"window {i + 1}{f': {spans}' if spans else ''}")
 
 
 def _stretches(g: Gallery, names: Sequence[str]) -> Html | None:
@@ -330,11 +391,15 @@ def items(g: Gallery, of: str = "") -> list[Html]:
     elif g.inputs.ndim == 2 and g.kind == _USERS:
         shown, noun = _users(g, most, of), "users"
     elif g.inputs.ndim == 4:
-        shown, noun = _pairs(g, most), f"items{_LEARNED if g.nearest and not g.captions else ''}"
+        shown, noun = (
+            _pairs(g, most),
+            f"{'pairs' if g.kind == _PAIR else 'items'}{_LEARNED if g.nearest and not g.captions else ''}",
+        )
     elif g.inputs.ndim == 3:
         names = g.columns if len(g.columns) == g.inputs.shape[1] else tuple(map(str, range(1, g.inputs.shape[1] + 1)))
         shown = join_html([
-            _stretches(g, names), tag("ul", *(_window(g, i, names) for i in range(most)), class_="items windows")
+            window_keys(names), _stretches(g, names),
+            tag("ul", *(_window(g, i, names) for i in range(most)), class_="items windows"),
         ])  # fmt: skip
         noun = "windows; each variable has a scale of its own, dashed is what follows"
     else:

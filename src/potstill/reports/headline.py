@@ -168,10 +168,8 @@ def _key_numbers(entry: Entry) -> Html | None:
     return tag("dl", *shown, class_="keys-row") if shown else None
 
 
-def _tile(title: str, number: Html | str, below: str, *, is_own: bool = False) -> Html:
-    return tag(
-        "div", tag("dt", title), tag("dd", number, class_="big" if is_own else "number"), tag("dd", below, class_="sub")
-    )
+def _tile(title: str, number: Html | str, below: str, *, class_: str = "number") -> Html:
+    return tag("div", tag("dt", title), tag("dd", number, class_=class_), tag("dd", below, class_="sub"))
 
 
 def _score_tile(entry: Entry) -> Html | None:
@@ -195,7 +193,7 @@ def _score_tile(entry: Entry) -> Html | None:
         f"{metric.name[:1].upper()}{metric.name[1:]} on real test data",
         score_value(own.mean, metric),
         below,
-        is_own=True,
+        class_="big",
     )
 
 
@@ -205,7 +203,7 @@ def _spread_tile(entry: Entry) -> Html | None:
         return None
     means = [mean for _, mean, _ in class_scores(entry.scorecard or {})]
     ends = f"{format_score(min(means), entry.metric)} to {format_score(max(means), entry.metric)}"
-    return _tile("Class by class", ends, f"{spread[:1].upper()}{spread[1:]}.")
+    return _tile("Class by class", ends, f"{spread[:1].upper()}{spread[1:]}.", class_="number ends")
 
 
 def _full_tile(entry: Entry) -> Html | None:

@@ -21,15 +21,26 @@ from potstill.tasks.metric import Metric
 __all__ = [
     "TONES", "bare_table", "codec_line", "difference_cell", "estimate_cells", "estimate_head", "fold",
     "folded_text", "note", "row", "score_cells", "score_value", "select", "size_value", "table",
+    "word_cell", "word_head",
 ]  # fmt: skip
 
 TONES = {1: ("good", "better"), 0: ("unsure", "open"), -1: ("bad", "worse")}
 
 
 def bare_table(caption: str, head: Sequence[str], body: Sequence[Html], **attributes: str) -> Html:
-    """Return a table with an accessible caption."""
-    cells = [tag("th", name, scope="col") for name in head]
+    """Return a table with an accessible caption; a head that is no ``th`` becomes one."""
+    cells = [n if isinstance(n, Html) and n.startswith("<th") else tag("th", n, scope="col") for n in head]
     return tag("table", tag("caption", caption), tag("thead", tag("tr", *cells)), tag("tbody", *body), **attributes)
+
+
+def word_head(name: str) -> Html:
+    """Return the head of a column of words, which begin at the left."""
+    return tag("th", tag("bdi", name), scope="col", class_="text")
+
+
+def word_cell(text: str, *, is_long: bool = False) -> Html:
+    """Return a cell of words; a long one is broken into lines."""
+    return tag("td", tag("bdi", text), class_="text long" if is_long else "text")
 
 
 def table(caption: str, head: Sequence[str], body: Sequence[Html], *, narrow: bool = False, of: str = "") -> Html:

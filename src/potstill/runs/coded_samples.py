@@ -8,7 +8,7 @@ from torch import Tensor
 
 from potstill.codecs import encoded_bytes
 from potstill.core import Codec, Problem, Source
-from potstill.core.nested import tree_map
+from potstill.core.nested import index
 from potstill.dataset_file.dataset import Distilled
 from potstill.dataset_file.payload_io import compress_parts, encode_inputs
 from potstill.dataset_file.target_io import encode_targets
@@ -156,7 +156,7 @@ def _subset(contents: Contents, mask: Tensor) -> Contents:
     texts = tuple(text for text, taken in zip(contents.captions, mask.tolist(), strict=False) if taken)
     return replace(
         contents,
-        inputs=tree_map(lambda x: x[mask], contents.inputs),
+        inputs=index(contents.inputs, mask.nonzero().squeeze(1)),
         labels=contents.labels[mask],
         index=None if contents.index is None else contents.index[mask],
         weights=None if contents.weights is None else contents.weights[mask.to(contents.weights.device)],

@@ -81,6 +81,7 @@ def load_data(
             - a `potstill.TensorSource`; a `potstill.Splits` is returned as it is
 
         label: column of the labels, for tables and Hugging Face data. Default: ``label``, ``labels`` or ``fine_label``.
+            With ``task="regression"`` several columns of targets may be named, with commas between them.
         data_root: folder of the files of known names. Default: ``$POTSTILL_DATA``, else the system's folders.
         split_seed: seed of the test split where the data have none. Keep it the same for one data set.
         test_fraction: fraction of each class that this split takes, at least 0 and below 1. With 0 there is no test

@@ -128,6 +128,10 @@ def judge_scorecard(scorecard: Mapping[str, Any] | None, card: Mapping[str, Any]
     """
     held, metadata = scorecard or {}, card or {}
     about = _Set.of(held, metadata)
+    if about.choice == "real" and not mapping_of(metadata.get("choice")):
+        stored = Verdict.from_json(held.get("verdict"))  # the choice itself is on the set's card
+        if stored is not None:
+            return stored
     metric = Metric.from_scorecard(held)
     score = mapping_of(held.get("score") or held.get("accuracy"))
     mean = number_of(score.get("mean"))
@@ -192,7 +196,8 @@ def _unmeasured(about: _Set, card: Mapping[str, Any]) -> Verdict:
 
 def _judge_kept_samples(about: _Set, card: Mapping[str, Any]) -> Verdict:
     """The verdict on real samples that a run kept, as no distilled ones were better on held-out training data."""
-    gap = Gap.from_json(mapping_of(card.get("choice")).get("difference"))
+    choice = mapping_of(card.get("choice"))
+    gap = Gap.from_json(choice.get("difference"))
     how = stored_as(mapping_of(card.get("codec")).get("name"))
     many = f"real {about.noun}" if about.items is None else count_noun(about.items, f"real {about.noun}")
     lost = gap is not None and gap.side(_HELD_OUT) < 0
@@ -204,9 +209,20 @@ def _judge_kept_samples(about: _Set, card: Mapping[str, Any]) -> Verdict:
         kind="worse" if lost else "not told apart",
         text=f"Keep {many}{about.of_source}{f' {how}' if how else ''}: {why}",
         reason="" if gap is None else f"On held-out training data, distilled minus real: {gap.interval(_HELD_OUT)}.",
-        advice="The file holds these samples; a longer time limit lets distilling "
-        + ("go on." if gap is not None else "begin."), difference=gap,
+        advice=f"The file holds these samples; {_more(choice, gap)}", difference=gap,
     )  # fmt: skip
+
+
+def _more(choice: Mapping[str, Any], gap: Gap | None) -> str:
+    """Return the end of an advice: how distilling could go on, or begin."""
+    if gap is not None:
+        return "a longer time limit lets distilling go on."
+    tried = choice.get("tried")
+    rows = [mapping_of(t) for t in tried] if isinstance(tried, list) else []
+    reasons = [str(row["left_out"]) for row in rows if row.get("real") is False and row.get("left_out")]
+    if not reasons or any("time limit" in reason for reason in reasons):
+        return "a longer time limit lets distilling begin."
+    return f"a way to distil was left out, as {reasons[0]}."
 
 
 _HELD_OUT = Metric.from_scorecard(None)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 from potstill._util.formatting import describe_codec
 from potstill.tasks.metric import Metric
@@ -14,7 +14,7 @@ Kind = Literal[
 ]
 _NOUNS = {
     "image": "pictures", "table": "rows", "pair": "pairs", "series": "windows", "signal": "series", "text": "texts",
-    "node": "nodes", "ratings": "users", "sound": "sounds",
+    "node": "nodes", "graph": "graphs", "ratings": "users", "sound": "sounds",
 }  # fmt: skip
 
 
@@ -150,6 +150,19 @@ class Verdict:
     reason: str = ""
     against: str | None = None
     difference: Gap | None = None
+
+    @classmethod
+    def from_json(cls, value: object) -> "Verdict | None":
+        """Return the verdict of `to_dict`, ``None`` where there is none."""
+        held = mapping_of(value)
+        kind, text, advice = held.get("kind"), held.get("text"), held.get("advice")
+        if kind not in get_args(Kind) or not isinstance(text, str) or not isinstance(advice, str):
+            return None
+        return cls(
+            kind=cast("Kind", kind), text=text, advice=advice, reason=str(held.get("reason") or ""),
+            against=None if held.get("against") is None else str(held["against"]),
+            difference=Gap.from_json(held.get("difference"), corrected=True),
+        )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""

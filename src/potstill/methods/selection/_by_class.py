@@ -39,13 +39,13 @@ def check_class_sizes(problem: Problem) -> None:
     if not problem.train.classes and len(problem.train) < problem.counts[0]:
         raise PotstillError(
             f"selection needs at least {problem.counts[0]} samples, but {problem.train.name} has {len(problem.train)}; "
-            "ask for fewer"
+            "ask for fewer, or fewer bytes"
         )
     for name, index, count in zip(problem.train.classes, problem.class_indices, problem.counts, strict=False):
         if len(index) < count:
             raise PotstillError(
                 f"selection needs at least {count} samples of every class, but class {name!r} has {len(index)}; "
-                f"ask for at most {min(len(i) for i in problem.class_indices)} per class"
+                f"ask for at most {min(len(i) for i in problem.class_indices)} per class, or fewer bytes"
             )
 
 
