@@ -48,6 +48,12 @@ CLAIMS = {
         rf"sgc +minus random +{NUMBER} to {NUMBER} points: (the set wins|not told apart)",
         rf"gcn +minus herding +{NUMBER} to {NUMBER} points: ",
     ],
+    "graph_classes": [
+        r"herding +15 graphs, \d+ bytes",
+        rf"herding, graph-forest, minus random: {NUMBER} to {NUMBER} points: ",
+        rf"dm, gin, minus random: {NUMBER} to {NUMBER} points: ",
+        r"the bytes of this set hold \d+ random graphs",
+    ],
     "recommendation": [
         r"distill-cf +20 users, \d+ bytes",
         r"the popular items, which learn nothing",
