@@ -143,7 +143,7 @@ class CellMaker:
         return get_kind(input).augmentable and not input.parts and not method.info.is_selection
 
     def _report(self, cell: "Cell") -> Callback | None:
-        """Return a callback that counts the cell's students, of which nobody knows how many there will be."""
+        """Return a callback that counts the students of a cell, whose number is not known before."""
         if (progress := self.progress) is None:
             return None
         begun, trained = time.monotonic(), 0

@@ -129,7 +129,7 @@ def judge_scorecard(scorecard: Mapping[str, Any] | None, card: Mapping[str, Any]
     held, metadata = scorecard or {}, card or {}
     about = _Set.of(held, metadata)
     if about.choice == "real" and not mapping_of(metadata.get("choice")):
-        stored = Verdict.from_json(held.get("verdict"))  # the choice itself is on the set's card
+        stored = Verdict.from_json(held.get("verdict"))  # the set's metadata have the choice itself
         if stored is not None:
             return stored
     metric = Metric.from_scorecard(held)
