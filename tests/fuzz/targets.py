@@ -127,7 +127,7 @@ def _tables() -> Any:
     return pa.table({"a": [i * 0.5 for i in n], "b": ["xyz"[i % 3] for i in n], "label": [i % 2 for i in n]})
 
 
-def _small_set() -> Any:
+def _small_set(**more: Any) -> Any:
     import torch
 
     from potstill.core import InputSpec, Normalization
@@ -138,6 +138,7 @@ def _small_set() -> Any:
         x, torch.arange(6) % 3, method="dm", config={"lr": 1.0}, seed=3, ipc=2, classes=("a", "b", "c"),
         input=InputSpec(kind="image", shape=(1, 4, 4)), normalization=Normalization(torch.zeros(1), torch.ones(1)),
         training={}, source={"name": "toy", "samples": 9, "hash": "0" * 64}, outcome={"kind": "finished"}, cost={},
+        **more,
     )  # fmt: skip
 
 
@@ -157,13 +158,16 @@ def fitted(content: bytes) -> bytes:
 
 
 def _sets(folder: Path) -> list[bytes]:
+    import torch
+
     from potstill import load_data
     from potstill.api.distill import distill
 
     _small_set().save(folder / "a.safetensors")
     data = load_data("digits")
     distill(data, method="random", ipc=1, seed=0).save(folder / "b.safetensors")
-    found = [(folder / f"{name}.safetensors").read_bytes() for name in "ab"]
+    _small_set(learned={str(n): torch.tensor(float(n)) for n in range(30)}).save(folder / "c.safetensors")  # packed
+    found = [(folder / f"{name}.safetensors").read_bytes() for name in "abc"]
     return [found[0], *map(unsealed, found)]
 
 

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
-from potstill._util.card import card_to_header
 from potstill._util.notebook_repr import MAX_CLASSES, MAX_IMAGES, sample_rows, titled_table
 from potstill._util.outputs import check_output, read_json_object
 from potstill._util.run_record import (
@@ -26,8 +25,9 @@ from potstill._util.run_record import (
 from potstill.core import InputSpec, Normalization, Task
 from potstill.core.nested import OFFSETS, sample
 from potstill.data.text_encoder import TextEncoder
-from potstill.dataset_file.files import tensor_file, write_atomic
+from potstill.dataset_file.files import write_atomic
 from potstill.dataset_file.metadata import input_from_json, is_classification, task_from_json
+from potstill.dataset_file.packed_tensors import set_file
 from potstill.dataset_file.replacing import describe_conflict
 from potstill.dataset_file.values import Contents
 from potstill.errors import PotstillError
@@ -337,7 +337,7 @@ def write_set(
     Raises:
         PotstillError: one of them cannot be written.
     """
-    digest, content = tensor_file(path, tensors, card_to_header(metadata))
+    digest, content = set_file(path, tensors, metadata)
     if record:
         write_record(path, record, digest, metadata.get("run_digest"))
     replaced = not record and path.exists()

@@ -37,6 +37,7 @@ __all__ = [
     "DIGEST_PLACEHOLDER",
     "DTYPES",
     "FileHash",
+    "as_tensor",
     "check_preamble",
     "check_writable",
     "create_locked_part",
@@ -48,6 +49,7 @@ __all__ = [
     "remove_stale_parts",
     "temporary_path",
     "tensor_file",
+    "valid_entry",
     "write_atomic",
     "write_tensors",
 ]
@@ -277,27 +279,43 @@ def _are_naturals(value: Any) -> TypeGuard[list[int]]:
 
 def _validate_entry(entry: Any) -> tuple[int, _Entry] | None:
     """Return first byte, type, shape and bytes of a tensor; ``None``: the header contradicts itself."""
-    if not isinstance(entry, dict) or not isinstance(entry.get("dtype"), str):
+    if not isinstance(entry, dict):
         return None
-    dtype, shape, offsets = DTYPES.get(entry["dtype"]), entry.get("shape"), entry.get("data_offsets")
-    if dtype is None or not _are_naturals(shape) or not _are_naturals(offsets) or len(offsets) != 2:
+    offsets, valid = entry.get("data_offsets"), valid_entry(entry.get("dtype"), entry.get("shape"))
+    if valid is None or not _are_naturals(offsets) or len(offsets) != 2:
+        return None
+    return (offsets[0], valid) if offsets[1] - offsets[0] == valid[2] else None
+
+
+def valid_entry(dtype: Any, shape: Any) -> _Entry | None:
+    """Return type, shape and bytes of a tensor that a file describes; ``None``: there is no such tensor."""
+    kind = DTYPES.get(dtype) if isinstance(dtype, str) else None
+    if kind is None or not _are_naturals(shape):
         return None
     # Zeros aside: torch also needs the strides of an empty tensor to be numbers that it can hold.
     if len(shape) > limits().dimensions or math.prod(max(d, 1) for d in shape) >= 2**48:
         return None
-    count = math.prod(shape) * dtype.itemsize
-    return (offsets[0], (dtype, shape, count)) if offsets[1] - offsets[0] == count else None
+    return kind, shape, math.prod(shape) * kind.itemsize
 
 
 def _read_tensor(
     path: Path, name: str, dtype: torch.dtype, shape: list[int], count: int, file: BinaryIO, hashed: FileHash
 ) -> Tensor:
-    if count == 0:
-        return torch.empty(shape, dtype=dtype)
     buffer = bytearray(count)
     if file.readinto(buffer) != count:  # type: ignore[attr-defined]
         raise PotstillError(f"{path}: was truncated while it was read; get the file again")
     hashed.update(buffer)
+    return as_tensor(path, name, dtype, shape, buffer)
+
+
+def as_tensor(path: Path, name: str, dtype: torch.dtype, shape: list[int], buffer: bytearray) -> Tensor:
+    """Return the tensor of bytes that a file holds for it, as many as its type and shape need.
+
+    Raises:
+        PotstillError: truth values are other bytes than 0 and 1.
+    """
+    if not buffer:
+        return torch.empty(shape, dtype=dtype)
     if dtype is torch.bool and int(torch.frombuffer(buffer, dtype=torch.uint8).max()) > 1:
         raise PotstillError(f"{path}: boolean tensor {name[:80]!r} has other values; get the file again")
     return torch.frombuffer(buffer, dtype=dtype).reshape(shape)

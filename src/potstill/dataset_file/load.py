@@ -12,6 +12,7 @@ from potstill.dataset_file.dataset import Distilled
 from potstill.dataset_file.files import read_tensors_and_digest
 from potstill.dataset_file.metadata import BYTE_KEYS, input_from_json, parse_metadata, task_from_json
 from potstill.dataset_file.normalization import read_normalization
+from potstill.dataset_file.packed_tensors import unpack_tensors
 from potstill.dataset_file.payload_io import bytes_by_part, decode_contents
 from potstill.dataset_file.shared_decoders import DecoderSource, decoder_assets
 from potstill.dataset_file.validate import check_content, check_extras, check_labels, check_learned
@@ -53,6 +54,7 @@ def load(path: str | Path, *, max_bytes: int | None = None, decoder: DecoderSour
             check_limit("set_bytes", os.path.getsize(path), str(path))
     tensors, header, digest = read_tensors_and_digest(path, max_bytes)
     metadata = parse_metadata(path, header)
+    tensors = unpack_tensors(path, tensors, metadata)
     if decoder is not None and not (decoder_assets(metadata.get("decoder")) or decoder_assets(metadata.get("codec"))):
         raise PotstillError(f"{path}: decodes by no asset, but a decoder is given; leave it out")
     distilled = validated_set(path, metadata, tensors, max_bytes, decoder)

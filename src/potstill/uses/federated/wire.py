@@ -13,15 +13,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from potstill._util.card import card_to_header
 from potstill.augment.mix import join_labels
 from potstill.codecs import encode_classes
 from potstill.codecs.exact import Float as ExactFloat
 from potstill.core import Source
 from potstill.dataset_file import Distilled, Schema, concat, load
-from potstill.dataset_file.files import tensor_file
 from potstill.dataset_file.load import validated_set
 from potstill.dataset_file.normalization import is_same, to_float32
+from potstill.dataset_file.packed_tensors import set_file
 from potstill.dataset_file.payload_io import bytes_by_part
 from potstill.errors import PotstillError
 from potstill.uses.federated.messages import Message, as_message
@@ -87,7 +86,7 @@ def encode_message(message: Message | None) -> bytes:
     metadata |= {"config": {}, "seed": 0, "training": {}, "source": {"name": "clients"}, "outcome": {}, "cost": {}}
     if message.least_members is not None:
         metadata[_LEAST] = message.least_members
-    return b"".join(tensor_file(Path("the message"), coded.tensors, card_to_header(metadata))[1])
+    return b"".join(set_file(Path("the message"), coded.tensors, metadata)[1])
 
 
 def decode_message(content: bytes, like: Source | Schema) -> Message | None:
