@@ -56,7 +56,7 @@ SETS: dict[str, Callable[[Path], Distilled]] = {
     "generator": lambda _: potstill.distill(
         splits(toy_source("image", side=10)),
         "dm",
-        ipc=4,
+        ipc=6,
         network="convnet-d1-w4",
         codec="uint8",
         steps=3,
@@ -68,6 +68,7 @@ SETS: dict[str, Callable[[Path], Distilled]] = {
 
 TOO_LONG = {
     "table, made": "174 bytes; statistics and names of 7 columns make the header 55 bytes too long",
+    "pairs": "seven coded tensors, each of which takes about 60 bytes of the header: 62 bytes too long",
 }
 """Sets that miss the goal, and why."""
 

@@ -231,7 +231,7 @@ def test_inspect_says_which_items_are_drawn_and_the_size_of_the_file(tmp_path: P
     lines = describe(potstill.inspect(tmp_path / "many.safetensors")).splitlines()
     at = lines.index("drawn       40 of each class, by seed 9 and draw 0; potstill resample draws others")
     assert lines[at - 1].startswith("stored ")
-    assert lines[at + 1] == f"file        {size:,} bytes on disk"  # without a word on its header: that is short
+    assert lines[at + 1].startswith(f"file        {size:,} bytes on disk")
 
 
 def test_a_set_is_saved_and_read_without_the_asset(tmp_path: Path, cache: Path) -> None:

@@ -21,7 +21,7 @@ __all__ = ["LEAST", "PACKED", "set_file", "unpack_tensors"]
 
 PACKED: Final = "packed"
 """Name of the tensor, and the metadata's key."""
-LEAST: Final = 6
+LEAST: Final = 8
 """Fewest tensors that are packed: a few stay readable by their names."""
 _NAMES: Final = {dtype: name for name, dtype in DTYPES.items()}
 
