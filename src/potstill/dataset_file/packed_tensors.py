@@ -72,7 +72,7 @@ def unpack_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, A
         raise damaged
     if not isinstance(layout, dict):
         raise damaged
-    content, at, found = memoryview(values.numpy()), 0, dict[str, Tensor]()
+    content, at, found = values.numpy().tobytes(), 0, dict[str, Tensor]()
     for name, row in sorted(layout.items()):
         entry = valid_entry(row[0], row[1:]) if isinstance(row, list) and row else None
         if entry is None or at + entry[2] > len(content):
