@@ -36,6 +36,8 @@ from potstill.evaluation.naive import naive_scores
 from potstill.evaluation.statistics import paired_difference, summary
 from potstill.evaluation.yardsticks import yardstick_scores
 from potstill.methods.trajectory.condtsf import QUICK, CondTSF
+from potstill.methods.trajectory.hdt import HDT
+from potstill.methods.trajectory.hdt import QUICK as HDT_QUICK
 from potstill.tasks import get_task
 
 SERIES: dict[str, dict[str, Any]] = {
@@ -61,12 +63,14 @@ MORE: dict[str, dict[str, Any]] = {
     "condtsf, series": {"method": "condtsf", "length": 1},
     "dc, half as many cosines": {"method": "dc", "length": 1, "harmonics": 2},
     "condtsf without its steps": {"method": CondTSF(**QUICK, gap=10**6), "length": 1},
+    "hdt, series": {"method": "hdt", "length": 1},
+    "hdt without its harmonic loss": {"method": HDT(**HDT_QUICK, harmonic_weight=0.0), "length": 1},
     "kip, twice the points": {"method": "kip", "length": 2},
     "condtsf, twice the points": {"method": "condtsf", "length": 2},
 }
 """Rows of ``--more``; that without its steps is matching of trajectories in the same networks."""
 SHORT = ("elnino", "nottem")
-"""Series with rows of twice the points: a learned series of 384 points takes many minutes."""
+"""Series with rows of twice the points, as a learned series of 384 points takes many minutes, and of ``hdt``."""
 SECOND = "dlinear"
 AGAIN = ("kip, series", "best real windows")
 """Rows that are made again for the learner ``SECOND``."""
@@ -193,11 +197,11 @@ def more(result: dict[str, Any], args: argparse.Namespace) -> None:
         for name in REPEATING
     }
     every = LEARNERS | {SECOND: 3}
-    for row in MORE:
-        for name in SHORT if MORE[row]["length"] > 1 else REPEATING:
+    for row in args.rows or MORE:
+        for name in SHORT if MORE[row]["length"] > 1 or row.startswith("hdt") else REPEATING:
             made = [cell(name, row, work[name], seed, args, bytes_[name], every) for seed in seeds]
             add(parts[name], row, made, every)
-    for name in REPEATING:
+    for name in () if args.rows else REPEATING:
         path = args.folder / f"{name}-full-{SECOND}.json"
         if not path.exists():
             small = potstill.distill(work[name], "random", items=4, seed=0, progress=None)
@@ -263,6 +267,7 @@ def main() -> None:
     parser.add_argument("--show", action="store_true", help="print the stored result")
     parser.add_argument("--yardsticks", action="store_true", help="add forecasts of models to the stored result")
     parser.add_argument("--more", action="store_true", help="add rows and a learner to the stored result")
+    parser.add_argument("--rows", nargs="+", default=[], choices=list(MORE), help="with --more: these rows alone")
     args = parser.parse_args()
     if args.show:
         show(json.loads(args.out.read_text()))
