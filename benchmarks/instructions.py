@@ -8,7 +8,8 @@ and the name of a Debian package, whose response is its description (``text.py``
 section of Debian is a task. A target is 20 samples of one task, its test 200 others; the pool is 2,000 of all tasks, of
 which the target's are as many as chance gives; models learn 6,000 others as plain texts first. 100 of the pool (5 %, as
 in the paper) are chosen. ``own`` is the part of the chosen samples that are of the target's task. Nothing is chosen on
-test samples; settings are the defaults but for the length. Every row is a file under ``--folder``.
+test samples; settings are the defaults but for the length. Every row is a file under ``--folder``. Targets of the
+stored result that are not named stay in it, if it is of the same tasks and this kind of machine.
 """
 
 import argparse
@@ -147,6 +148,15 @@ def summarize(results: dict[str, Any]) -> dict[str, Any]:
     return rows
 
 
+def stored(names: list[str], tasks_now: dict[str, int]) -> dict[str, Any]:
+    """Return the stored results of targets that are not measured now."""
+    if not OUT.exists():
+        return {}
+    held = json.loads(OUT.read_text())
+    same = held["tasks"] == tasks_now and held["machine"] == machine()
+    return {name: one for name, one in held["by target"].items() if same and name not in names}
+
+
 def show(result: dict[str, Any]) -> None:
     for way, row in result["rows"].items():
         text = []
@@ -170,13 +180,24 @@ def main() -> None:
     if not args.show:
         names = args.targets.split(",")
         students = [int(n) for n in args.students.split(",")] * (1 if "," in args.students else len(names))
-        results = {name: measure(name, args.folder, n) for name, n in zip(names, students, strict=True)}
+        measured = {
+            name: measure(name, args.folder, n) | {"students": n} for name, n in zip(names, students, strict=True)
+        }
+        sizes = next(iter(measured.values()))["tasks"]
+        results = stored(names, sizes) | {
+            name: {"students": one["students"], "own": one["own"], "rows": [
+                {
+                    "name": r["name"], "bytes": r["bytes"], "items": r["items"],
+                    "bits": {f: {"mean": v["mean"]} for f, v in r["bits"].items()},
+                }
+                for r in one["rows"]
+            ]}
+            for name, one in measured.items()
+        }  # fmt: skip
         result = {
-            "machine": machine(), "targets": names, "pool": POOL, "items": ITEMS, "target": TARGET,
-            "test": TEST, "base": BASE, "students": students, "length": LENGTH,
-            "tasks": next(iter(results.values()))["tasks"], "rows": summarize(results),
-            "by target": {n: {r["name"]: {f: v["mean"] for f, v in r["bits"].items()} for r in one["rows"]}
-                          for n, one in results.items()},
+            "machine": machine(), "targets": list(results), "pool": POOL, "items": ITEMS, "target": TARGET,
+            "test": TEST, "base": BASE, "students": [one["students"] for one in results.values()], "length": LENGTH,
+            "tasks": sizes, "rows": summarize(results), "by target": results,
         }  # fmt: skip
         OUT.write_text(json.dumps(result, indent=1) + "\n")
     show(json.loads(OUT.read_text()))

@@ -45,7 +45,18 @@ def instructions(root: Path) -> str:
         "`benchmarks/instructions.py`"
     )
     findings = [_findings(held["rows"], forms)] if many > 1 else []
-    return "\n\n".join([*findings, table(head, rows), text])
+    each = [_by_target(held["by target"], forms)] if many > 1 else []
+    return "\n\n".join([*findings, table(head, rows), *each, text])
+
+
+def _by_target(targets: dict[str, Any], forms: list[str]) -> str:
+    """Return a row for each target and model with the means of its models."""
+    ways = ("random", "bm25", "tfidf", "states", "less")
+    rows: list[list[object]] = []
+    for target, one in targets.items():
+        bits = {row["name"]: row["bits"] for row in one["rows"]}
+        rows += [[target, form, *(f"{bits[way][form]['mean']:.3f}" for way in ways)] for form in forms]
+    return table(["target", "learner", *(WAYS[way] for way in ways)], rows)
 
 
 def _cell(value: dict[str, Any]) -> str:
