@@ -1,6 +1,7 @@
 """What pre-training on a small set of vectors of a self-supervised teacher is worth, with few labels of other data.
 
-    python benchmarks/representations.py               # results/representations.json
+    python benchmarks/representations.py                       # results/representations.json: 10 labels of each class
+    python benchmarks/representations.py --labels 1%,5%        # results/representations_parts.json
     python benchmarks/representations.py --show
 
 Pictures of 14 × 14: 5,000 of Fashion-MNIST (500 of each class) and 4,000 of MNIST, each the source of the other. A
@@ -14,6 +15,7 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +35,14 @@ from potstill.rng import derive_seed, generator
 from potstill.runs.vector_targets import with_vector_targets
 from potstill.uses.transfer import FewLabels, measure_transfer, probe_accuracy
 
-OUT = Path("results/representations.json")
+OUT, PARTS = Path("results/representations.json"), Path("results/representations_parts.json")
 FOLDER = Path(tempfile.gettempdir()) / "potstill-representations"
 """Finished repeats, from which an interrupted run goes on."""
-SIDE, ITEMS, LABELS = 14, 50, 10
+SIDE, ITEMS = 14, 50
 TEACHER = "representations:network=convnet-w32,epochs=20,size=16"
 UNTRAINED = "representations:network=convnet-w32,epochs=1,size=16,lr=1e-9"
 OPTIONS: dict[str, Any] = {
-    "steps": 120, "tuning_steps": 60, "tuning_lr": (0.03,), "test_samples": 1000, "labels": LABELS, "seeds": 1,
+    "steps": 120, "tuning_steps": 60, "tuning_lr": (0.03,), "test_samples": 1000, "seeds": 1,
 }  # fmt: skip
 
 
@@ -59,21 +61,27 @@ def _halved(part: TensorSource) -> Any:
     return torch.nn.functional.avg_pool2d(part.inputs.float(), 2).round().to(torch.uint8).numpy()
 
 
-def measure(source: Splits, target: Splits, seed: int) -> dict[str, Any]:
-    """Return one repeat: accuracies of every way, and sizes."""
+def measure(source: Splits, target: Splits, seed: int, amounts: Sequence[int | str]) -> dict[str, Any]:
+    """Return one repeat for each amount of labels, of one set: accuracies of every way, and sizes."""
     data = with_vector_targets(Splits(train=source.train, test=None, reading={}), TEACHER)
     made = potstill.distill(
         data, "krr-st", items=ITEMS, preset="quick", iterations=150, network="convnet-w32", seed=seed, progress=None,
     )  # fmt: skip
-    found = measure_transfer(made, data, target, seed=seed, executor="serial", **OPTIONS)
-    few = FewLabels.draw(target.train, LABELS, generator(derive_seed(seed, "transfer", 0), "labels"))
     encoder, test = fit_encoder(source.train, parse_representations(UNTRAINED)), target.test
     assert isinstance(test, TensorSource)
     at = torch.linspace(0, len(test) - 1, OPTIONS["test_samples"]).long()
-    rows = encoder.encode(target.train)[few.places]
-    untrained = probe_accuracy(rows, few, encoder.encode(test.subset(at)), test.labels[at])
-    cells = {c["way"]: {"accuracy": c["accuracy"], "probe": c["probe"], "lr": c["lr"]} for c in found["cells"]}
-    return {"ways": cells | {"untrained": {"accuracy": None, "probe": untrained, "lr": None}}, "sets": found["sets"]}
+    rows, tested = encoder.encode(target.train), encoder.encode(test.subset(at))
+    repeats = {}
+    for labels in amounts:
+        found = measure_transfer(made, data, target, seed=seed, labels=labels, executor="serial", **OPTIONS)
+        few = FewLabels.draw(target.train, labels, generator(derive_seed(seed, "transfer", 0), "labels"))
+        untrained = probe_accuracy(rows[few.places], few, tested, test.labels[at])
+        cells = {c["way"]: {"accuracy": c["accuracy"], "probe": c["probe"], "lr": c["lr"]} for c in found["cells"]}
+        repeats[str(labels)] = {
+            "ways": cells | {"untrained": {"accuracy": None, "probe": untrained, "lr": None}}, "sets": found["sets"],
+            "labelled": len(few.y),
+        }  # fmt: skip
+    return repeats
 
 
 def summarize(cells: list[dict[str, Any]]) -> dict[str, Any]:
@@ -90,12 +98,12 @@ def summarize(cells: list[dict[str, Any]]) -> dict[str, Any]:
             if way != "this set" and cells[0]["ways"]["this set"][kind] is not None:
                 own = [c["ways"]["this set"][kind] for c in cells]
                 gaps.setdefault(way, {})[kind] = paired_difference(own, values)
-    return {"n": len(cells), "rows": rows, "differences": gaps}
+    return {"n": len(cells), "labelled": cells[0]["labelled"], "rows": rows, "differences": gaps}
 
 
 def show(result: dict[str, Any]) -> None:
     for name, pair in result["pairs"].items():
-        print(f"{name}, n = {pair['n']}")
+        print(f"{name}, {pair.get('labelled', '')} labels, n = {pair['n']}")
         for way, row in pair["rows"].items():
             text = [f"{row['items']:>6}", f"{row['bytes']:>9}"]
             for kind in ("accuracy", "probe"):
@@ -112,9 +120,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--sources", default="fashion-mnist,mnist-5k")
+    parser.add_argument("--labels", default="10", help="of each class: a number, or parts such as 1%%,5%%")
     parser.add_argument("--show", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    amounts = [int(a) if a.isdecimal() else a for a in args.labels.split(",")]
+    out = OUT if args.labels.isdecimal() else PARTS
     if not args.show:
         data = {"fashion-mnist": small(fashion()), "mnist-5k": small(potstill.load_data("mnist-5k"))}
         pairs: dict[str, list[dict[str, Any]]] = {}
@@ -122,18 +133,20 @@ def main() -> None:
             if source not in args.sources.split(","):
                 continue
             for seed in range(args.repeats):
-                name, path = f"{source}, then {target}", FOLDER / f"{source}-{seed}.json"
+                path = FOLDER / f"{source}-{args.labels}-{seed}.json"
                 if not path.exists():
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_text(json.dumps(measure(data[source], data[target], seed)))
+                    path.write_text(json.dumps(measure(data[source], data[target], seed, amounts)))
                     print(path, flush=True)
-                pairs.setdefault(name, []).append(json.loads(path.read_text()))
+                for labels, found in json.loads(path.read_text()).items():
+                    name = f"{source}, then {target}" + ("" if len(amounts) == 1 else f", {labels}")
+                    pairs.setdefault(name, []).append(found)
         result = {
-            "machine": machine(), "teacher": TEACHER, "items": ITEMS, "side": SIDE, **OPTIONS, "seeds": args.repeats,
-            "pairs": {name: summarize(cells) for name, cells in pairs.items()},
+            "machine": machine(), "teacher": TEACHER, "items": ITEMS, "side": SIDE, **OPTIONS, "labels": args.labels,
+            "seeds": args.repeats, "pairs": {name: summarize(cells) for name, cells in pairs.items()},
         }  # fmt: skip
-        OUT.write_text(json.dumps(result, indent=1) + "\n")
-    show(json.loads(OUT.read_text()))
+        out.write_text(json.dumps(result, indent=1) + "\n")
+    show(json.loads(out.read_text()))
 
 
 if __name__ == "__main__":

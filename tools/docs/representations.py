@@ -9,7 +9,7 @@ from typing import Any
 from potstill.reports.continual import percent, points
 from tools.docs.parts import table
 
-__all__ = ["representations", "target_selection"]
+__all__ = ["representations", "representations_parts", "target_selection"]
 
 _WAYS = {
     "none": "nothing", "this set": "learned pictures and vectors (`krr-st`)", "random": "random real pictures",
@@ -47,6 +47,37 @@ def representations(root: Path) -> str:
         f"{held['items']} of the set; {held['steps']} updates of pre-training and {held['tuning_steps']} of "
         f"fine-tuning, convnet-w32. Teacher: `{held['teacher']}`. {held['machine']['processor']}, one thread. "
         "`benchmarks/representations.py`"
+    )
+    return "\n\n".join([table(head, rows), text])
+
+
+def representations_parts(root: Path) -> str:
+    """A row for each way and pair of data, with a part of each class labelled, and how it was measured."""
+    path = root / "results" / "representations_parts.json"
+    if not path.exists():
+        return "Nothing has been measured yet."
+    held = json.loads(path.read_text(encoding="utf-8"))
+    amounts = held["labels"].split(",")
+    sources = list(dict.fromkeys(name.rpartition(", ")[0] for name in held["pairs"]))
+    rows: list[list[object]] = []
+    for name in sources:
+        pairs = [held["pairs"][f"{name}, {amount}"] for amount in amounts]
+        for way, row in pairs[0]["rows"].items():
+            cells = [
+                _cell(pair["rows"][way], pair["differences"].get(way, {}), kind)
+                for pair in pairs
+                for kind in ("accuracy", "probe")
+            ]
+            rows.append([name, _WAYS[way], f"{row['bytes']:,}" if row["bytes"] else "", *cells])
+    head: list[object] = ["data, then data of the labels", "learned first", "bytes"]
+    head += [f"{amount}, {kind}" for amount in amounts for kind in ("fine-tuned", "ridge")]
+    counts = "; ".join(
+        f"{name}: {' and '.join(str(held['pairs'][f'{name}, {amount}']['labelled']) for amount in amounts)}"
+        for name in sources
+    )
+    text = (
+        f"Labels in all: {counts}. n = {held['seeds']}; all else as above. {held['machine']['processor']}, one thread. "
+        f"`benchmarks/representations.py --labels {held['labels']}`"
     )
     return "\n\n".join([table(head, rows), text])
 
