@@ -143,6 +143,26 @@ def test_many_codes_take_one_context_each(bits: int, shape: tuple[int, ...], mon
     assert np.array_equal(decode_codes(found, shape, bits, layout), codes)
 
 
+def test_long_sequences_are_coded() -> None:
+    text = torch.tensor(list(b"texts of many letters have few of them, " * 6600))  # 264,000: more than one picture's
+    coded = compress_encoded(encode_ints(text))
+    assert encoded_bytes(coded) < 2000  # packed: 231,000
+    assert torch.equal(decode(coded).long(), text)
+
+
+def test_what_is_remembered_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes = np.arange(300) % 7
+    mixed = encode_codes(codes, 3, SEQUENCE)
+    monkeypatch.setattr(stream, "_REMEMBERED", 100)
+    fast = encode_codes(codes, 3, SEQUENCE, room=1000)
+    assert mixed is not None
+    assert fast is not None
+    assert fast != mixed
+    assert np.array_equal(decode_codes(fast, (300,), 3, SEQUENCE), codes)
+    with pytest.raises(PotstillError):
+        decode_codes(mixed, (300,), 3, SEQUENCE)
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
 def test_streams_have_the_length_that_their_probabilities_say(
     case: tuple[str, Codes, int, Layout, tuple[int, ...]],

@@ -13,10 +13,12 @@ from typing import Final, TypeAlias
 
 from potstill.codecs.bitstream.twin import Plane
 
-__all__ = ["COLUMNS", "LAYOUTS", "MOST_CELLS", "PICTURE", "SEQUENCE", "SORTED", "Feature", "Layout"]
+__all__ = ["COLUMNS", "LAYOUTS", "MOST_CELLS", "MOST_IN_SEQUENCE", "PICTURE", "SEQUENCE", "SORTED", "Feature", "Layout"]
 
 MOST_CELLS: Final = 1 << 18
 """Most values of one item: what the coder remembers of the last three items takes twelve bytes each and more."""
+MOST_IN_SEQUENCE: Final = 1 << 24
+"""Most values of one sequence, such as the letters of all texts; see also `potstill.codecs.bitstream.stream`."""
 
 
 class Feature(IntEnum):
@@ -125,7 +127,8 @@ class Layout:
             fits = len(shape) >= 2
             found = (shape[0], math.prod(shape[1:-1]), 1, shape[-1])
         else:
-            fits, found = True, (1, 1, 1, math.prod(shape))
+            size = math.prod(shape)
+            return (1, 1, 1, size) if 0 < size <= MOST_IN_SEQUENCE else None
         return found if fits and 0 < math.prod(found[1:]) <= MOST_CELLS else None  # type: ignore[return-value]
 
 

@@ -32,6 +32,8 @@ MOST_CODES: Final = 1 << 24
 """Most codes of one stream: more would take seconds to read."""
 MOST_MIXED: Final = 1 << 23
 """Most decisions that are coded by mixed contexts, some seconds of a core; above it, by one context each."""
+_REMEMBERED: Final = 1 << 21
+"""Most values of one item that are coded by mixed contexts: their memory takes 28 bytes each."""
 _TRIED = 1 << 19
 """Decisions up to which all ways are tried."""
 _TREE, _FOLDED, _FAST, _PARENTS = 0, 1, 2, 4
@@ -64,7 +66,7 @@ def encode_codes(
             return None
     values = np.ascontiguousarray(codes, np.int32).reshape(-1)
     room = (codes.size * bits + 7) // 8 if room is None else room
-    if codes.size * bits > MOST_MIXED:
+    if not _are_mixed(plane, codes.size * bits):
         return _encoded(values, plane, bits, layout, bytes([_FAST]), room)
     counts = _group_header(_fitted(groups, plane[0]))
     ways = [bytes([_TREE]) + counts] if layout.fine else []
@@ -115,6 +117,11 @@ def _encoded(
     return bytes([head[0] | _check(values) << 3]) + head[1:] + body
 
 
+def _are_mixed(plane: Plane, decisions: int) -> bool:
+    """Return True if codes are few enough for contexts that are mixed."""
+    return decisions <= MOST_MIXED and plane[1] * plane[2] * plane[3] <= _REMEMBERED
+
+
 def _check(values: NDArray[np.int32]) -> int:
     return zlib.crc32(values.astype("<i4").tobytes()) & 31
 
@@ -139,7 +146,7 @@ def _code(
     way, at = head[0] & 7 if head else 7, 1
     fast, folded = way == _FAST, way == _FOLDED
     decisions = len(values) * bits
-    if way not in (_TREE, _FOLDED, _FAST, _PARENTS) or (not fast and decisions > MOST_MIXED):
+    if way not in (_TREE, _FOLDED, _FAST, _PARENTS) or not (fast or _are_mixed(plane, decisions)):
         return None
     contexts = layout.contexts(plane, bits, folded=folded)
     centre, groups, parents = None, [plane[0]], [-1] * plane[3]
