@@ -1,7 +1,8 @@
 """Sets of texts: descriptions of Debian packages, to be told apart by their section.
 
     python benchmarks/text.py [--ipc 1,5,10] [--seeds 3] [--students 3]
-    python benchmarks/text.py --with-encoder        # adds the last table, results/text_encoder.json
+    python benchmarks/text.py --with-encoder        # results/text_encoder.json
+    python benchmarks/text.py --short               # results/text_short.json: text-cnn, and vectors of tokens
     python benchmarks/text.py --show
 
 The package index of the machine is read (``apt-cache dumpavail``): the twelve largest sections but those that name a
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from machine import machine
 import potstill
 from potstill.codecs.texts import Texts
 from potstill.core import Splits
+from potstill.data import TensorSource
 from potstill.data.train_test_overlap import text_key
 from potstill.dataset_file import Contents, Distilled, Encoding, Provenance, Schema, build
 from potstill.dataset_file.text_io import charged_bytes, texts_at
@@ -60,8 +62,29 @@ ROWS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 """Rows: how the set is made. The last ones have the bytes of another."""
-LEARNERS = {"krr-ntk": 1, "linear-model": 1, "mlp": 3, "tfidf": 1}
+LEARNERS = {"krr-ntk": 1, "linear-model": 1, "mlp": 3, "tfidf": 1, "text-cnn": 3}
 """Learners, and students where they draw."""
+OF_TEXTS = ("tfidf", "text-cnn")
+"""Learners that read texts."""
+SHORT: dict[str, dict[str, Any]] = {
+    "latent": {
+        "rows": (
+            "random", "medoids", "kip, text in the loop", "real texts, in the bytes of kip in the loop",
+            "medoids, in the bytes of kip in the loop",
+        ),
+        "learners": ("linear-model", "tfidf", "text-cnn"),
+        "ipc": 10,
+    },
+    "tokens": {
+        "rows": (
+            "random", "medoids", "frepo, vectors", "kip, text in the loop", "real, in the bytes of kip in the loop",
+            "real texts, in the bytes of kip in the loop", "medoids, in the bytes of kip in the loop",
+        ),
+        "learners": ("linear-model", "mlp", "tfidf"),
+        "ipc": 1,
+    },
+}  # fmt: skip
+"""Rows, learners and texts per class of the short tables, by representation."""
 ALL = "all data"
 RIVALS = (
     "real, in the bytes of kip in the loop", "real texts, in the bytes of kip in the loop",
@@ -115,7 +138,7 @@ def make(name: str, splits: Splits, ipc: int, seed: int, folder: Path, cells: Ma
 
 def score(small: Distilled, splits: Splits, learner: str, students: int, seed: int) -> float | None:
     """Return the mean test accuracy of a learner; ``None``: it reads texts, and the set has none."""
-    if learner == "tfidf" and not small.captions:
+    if learner in OF_TEXTS and not small.captions:
         return None
     return potstill.evaluate(
         small, splits, networks=learner, seeds=students, seed=seed, baselines=False, full=False, progress=None,
@@ -123,7 +146,10 @@ def score(small: Distilled, splits: Splits, learner: str, students: int, seed: i
     ).accuracy  # fmt: skip
 
 
-def cell(splits: Splits, name: str, ipc: int, seed: int, args: argparse.Namespace, cells: Mapping[str, Any]) -> Any:
+def cell(
+    splits: Splits, name: str, ipc: int, seed: int, args: argparse.Namespace, cells: Mapping[str, Any],
+    learners: Sequence[str],
+) -> Any:  # fmt: skip
     """Return one row of one seed, from its file or measured anew."""
     path = args.folder / f"{ipc}-{seed}-{name.replace(' ', '_')}.json"
     if path.exists():
@@ -132,8 +158,8 @@ def cell(splits: Splits, name: str, ipc: int, seed: int, args: argparse.Namespac
     small = make(name, splits, ipc, seed, args.folder, cells)
     made = time.monotonic() - started
     scores = {
-        learner: score(small, splits, learner, args.students if draws > 1 else 1, seed)
-        for learner, draws in LEARNERS.items()
+        learner: score(small, splits, learner, args.students if LEARNERS[learner] > 1 else 1, seed)
+        for learner in learners
     }
     found = {
         "bytes": charged_bytes(small.metadata["bytes"]), "parts": small.metadata["bytes"], "items": len(small),
@@ -144,13 +170,13 @@ def cell(splits: Splits, name: str, ipc: int, seed: int, args: argparse.Namespac
     return found
 
 
-def full(splits: Splits, args: argparse.Namespace) -> dict[str, float]:
+def full(splits: Splits, args: argparse.Namespace, learners: Sequence[str]) -> dict[str, float]:
     """Return the accuracy of each learner on all training texts."""
     path = args.folder / "full.json"
     if not path.exists():
         small = potstill.distill(splits, "random", ipc=1, seed=0, progress=None)
         found = {}
-        for learner in LEARNERS:
+        for learner in learners:
             card = potstill.evaluate(
                 small, splits, networks=learner, seeds=1, baselines=False, progress=None, executor="serial",
                 device="cpu",
@@ -190,12 +216,79 @@ def part(values: list[float]) -> dict[str, Any]:
     return found | {"ci95": None if ends is None else [max(0.0, ends[0]), min(1.0, ends[1])]}
 
 
+def measure_part(
+    splits: Splits, ipc: int, names: Sequence[str], learners: Sequence[str], args: argparse.Namespace
+) -> dict[str, Any]:
+    """Return the rows of one number of texts per class, and paired differences."""
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    for seed in range(args.seeds):
+        cells: dict[str, Any] = {}
+        for name in names:
+            cells[name] = cell(splits, name, ipc, seed, args, cells, learners)
+            found[name].append(cells[name])
+            print(ipc, seed, name, cells[name], flush=True)
+    rows = [
+        {
+            "row": name, "bytes": sum(c["bytes"] for c in of) / len(of), "items": of[0]["items"],
+            "codecs": sorted({c["codec"] for c in of}), "seconds": sum(c["seconds"] for c in of) / len(of),
+            "scores": {
+                n: part([c["scores"][n] for c in of])
+                for n in of[0]["scores"]
+                if all(n in c["scores"] for c in of)
+            },
+        }
+        for name, of in found.items()
+    ]  # fmt: skip
+    pairs = [
+        {"row": row, "other": other, "learner": learner, "difference": paired_difference(
+            [c["scores"][learner] for c in found[row]], [c["scores"][learner] for c in found[other]]
+        )}
+        for row in ("kip, text in the loop", "frepo, vectors", "dm, vectors") if row in found
+        for other in RIVALS if other in found
+        for learner in learners if learner != "krr-ntk"
+        if all(learner in c["scores"] for name in (row, other) for c in found[name])
+    ]  # fmt: skip
+    return {"ipc": ipc, "rows": rows, "pairs": pairs}
+
+
+def short(data: tuple[list[str], list[str]], args: argparse.Namespace) -> dict[str, Any]:
+    """Return the short tables: another learner of texts, and another representation."""
+    parts, folder = [], args.folder
+    for representation, of in SHORT.items():
+        args.folder = folder / f"short-{representation}"
+        args.folder.mkdir(parents=True, exist_ok=True)
+        splits = potstill.load_data(data, representation=representation)
+        assert isinstance(splits.train, TensorSource)
+        assert splits.train.encoder is not None
+        assert splits.test is not None
+        tests = len(splits.test)
+        one = measure_part(splits, of["ipc"], of["rows"], of["learners"], args)
+        sizes = potstill.distill(splits, "random", ipc=1, seed=0, progress=None).metadata["bytes"]
+        parts.append({
+            "representation": splits.train.encoder.name, "encoder": sizes["encoder"],
+            "full": full(splits, args, of["learners"]), **one,
+        })  # fmt: skip
+    return {
+        "settings": {"seeds": args.seeds, "students": args.students}, "machine": machine(), "train": len(splits.train),
+        "test": tests, "classes": list(splits.train.classes), "texts": digest(data), "parts": parts,
+    }  # fmt: skip
+
+
+def digest(data: tuple[list[str], list[str]]) -> str:
+    """Return the hash of texts and labels."""
+    return hashlib.sha256(json.dumps(data).encode()).hexdigest()
+
+
 def show(result: Mapping[str, Any]) -> None:
     """Print the tables."""
-    names = list(LEARNERS)
     print(f"{result['train']:,} training and {result['test']:,} test texts in {len(result['classes'])} classes")
     for block in result["parts"]:
-        print(f"\n{block['ipc']} per class\n{'':40}{'bytes':>8}" + "".join(f"{n:>20}" for n in names))
+        every = block.get("full") or result["full"]
+        names = [n for n in LEARNERS if any(n in row["scores"] for row in block["rows"])]
+        print(
+            f"\n{block['ipc']} per class {block.get('representation', '')}\n{'':40}{'bytes':>8}"
+            + "".join(f"{n:>20}" for n in names)
+        )
         for row in block["rows"]:
             shown = []
             for name in names:
@@ -208,7 +301,7 @@ def show(result: Mapping[str, Any]) -> None:
             gap = pair["difference"]
             ends = "" if gap["ci95"] is None else " [{:+.1f}, {:+.1f}]".format(*(100 * e for e in gap["ci95"]))
             print(f"  {pair['learner']}: {pair['row']} minus {pair['other']}: {100 * gap['mean']:+.1f}{ends}")
-    print(f"\n{ALL:48}" + "".join(f"{100 * result['full'][n]:20.1f}" for n in names if n in result["full"]))
+        print(f"{ALL:48}" + "".join(f"{100 * every[n]:20.1f}" for n in names))
 
 
 def main() -> None:
@@ -219,16 +312,25 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/text"))
     parser.add_argument("--out", type=Path, default=Path("results/text.json"))
     parser.add_argument("--with-encoder", action="store_true", help="measure real texts in the encoder's bytes alone")
+    parser.add_argument(
+        "--short", action="store_true", help="measure text-cnn at 10 per class, and vectors of tokens at 1"
+    )
     parser.add_argument("--show", action="store_true", help="print the stored result")
     args = parser.parse_args()
+    out = args.out.with_name("text_short.json") if args.short else args.out
     if args.show:
-        show(json.loads(args.out.read_text()))
+        show(json.loads(out.read_text()))
         return
     args.ipc = [int(n) for n in args.ipc.split(",")]
     torch.set_num_threads(1)
     args.folder.mkdir(parents=True, exist_ok=True)
-    texts, labels = descriptions()
-    splits = potstill.load_data((texts, labels))
+    data = descriptions()
+    if args.short:
+        result = short(data, args)
+        out.write_text(json.dumps(result, indent=1) + "\n")
+        show(result)
+        return
+    splits = potstill.load_data(data)
     assert splits.test is not None
     print(splits, flush=True)
     if args.with_encoder:
@@ -236,45 +338,15 @@ def main() -> None:
         args.out.with_name("text_encoder.json").write_text(json.dumps(result, indent=1) + "\n")
         print(result)
         return
-    every = full(splits, args)
-    parts = []
-    for ipc in args.ipc:
-        found: dict[str, list[dict[str, Any]]] = {name: [] for name in ROWS}
-        for seed in range(args.seeds):
-            cells: dict[str, Any] = {}
-            for name in ROWS:
-                cells[name] = cell(splits, name, ipc, seed, args, cells)
-                found[name].append(cells[name])
-                print(ipc, seed, name, cells[name], flush=True)
-        rows = [
-            {
-                "row": name, "bytes": sum(c["bytes"] for c in of) / len(of), "items": of[0]["items"],
-                "codecs": sorted({c["codec"] for c in of}), "seconds": sum(c["seconds"] for c in of) / len(of),
-                "scores": {
-                    n: part([c["scores"][n] for c in of])
-                    for n in of[0]["scores"]
-                    if all(n in c["scores"] for c in of)
-                },
-            }
-            for name, of in found.items()
-        ]  # fmt: skip
-        pairs = [
-            {"row": row, "other": other, "learner": learner, "difference": paired_difference(
-                [c["scores"][learner] for c in found[row]], [c["scores"][learner] for c in found[other]]
-            )}
-            for row in ("kip, text in the loop", "frepo, vectors", "dm, vectors")
-            for other in RIVALS for learner in ("linear-model", "mlp", "tfidf")
-            if all(learner in c["scores"] for name in (row, other) for c in found[name])
-        ]  # fmt: skip
-        parts.append({"ipc": ipc, "rows": rows, "pairs": pairs})
+    every = full(splits, args, list(LEARNERS))
+    parts = [measure_part(splits, ipc, list(ROWS), list(LEARNERS), args) for ipc in args.ipc]
     result = {
         "settings": {"seeds": args.seeds, "students": args.students, "learners": LEARNERS},
         "machine": machine(), "train": len(splits.train), "test": len(splits.test),
-        "classes": list(splits.train.classes),
-        "texts": hashlib.sha256(json.dumps([texts, labels]).encode()).hexdigest(), "full": every, "parts": parts,
+        "classes": list(splits.train.classes), "texts": digest(data), "full": every, "parts": parts,
     }  # fmt: skip
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(result, indent=1) + "\n")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=1) + "\n")
     show(result)
 
 

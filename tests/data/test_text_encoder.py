@@ -8,21 +8,20 @@ import numpy as np
 import pytest
 import torch
 
-from potstill.data.text_encoder import (
+from potstill.data.text_encoder import HashedEncoder, WordEncoder, text_normalization
+from potstill.data.text_representations import (
     Hashed,
-    HashedEncoder,
     Latent,
-    LatentEncoder,
     OwnRepresentation,
+    Tokens,
     encoder_from_tensors,
     parse_representation,
-    text_normalization,
 )
 from potstill.errors import PotstillError
 from tests.text_data import corpus
 
 
-def naive_vector(text: str, encoder: LatentEncoder) -> list[float]:
+def naive_vector(text: str, encoder: WordEncoder) -> list[float]:
     """(1 + ln count) · idf, length 1, times the directions, length 1: by lists and loops."""
     counts = Counter(w for w in re.findall(r"\b\w\w+\b", text.lower()) if w in encoder.words)
     weights = {w: (1 + math.log(n)) * float(encoder.idf[encoder.words.index(w)]) for w, n in counts.items()}
@@ -65,7 +64,7 @@ def test_first_direction_of_a_known_matrix():
     assert float(x[0] @ x[2]) == pytest.approx(0, abs=0.02)
 
 
-@pytest.mark.parametrize("form", [Latent(size=5, words=30), Hashed(size=16)])
+@pytest.mark.parametrize("form", [Latent(size=5, words=30), Tokens(size=5, words=30, updates=2), Hashed(size=16)])
 def test_an_encoder_comes_back_from_its_tensors(form):
     texts, _ = corpus()
     encoder = form.fit(texts)
@@ -111,6 +110,8 @@ def test_a_scale_that_is_not_finite_is_refused():
     [
         ("lsa", "unknown representation 'lsa'"),
         ("latent:size=x", "whole numbers for size and words"),
+        ("tokens:size=x", "whole numbers for size, updates and words"),
+        ("tokens:updates=1", "updates must be from 2"),
         ("latent:depth=3", "not 'depth=3'"),
         ("latent:size=1", "size must be from 2"),
         ("hashed:words=3", "whole numbers for size"),

@@ -134,6 +134,19 @@ def test_empty_texts_and_labels_that_say_there_is_none(tmp_path):
     refuse(path, "cannot be imputed", missing="impute")
 
 
+@pytest.mark.parametrize("representation", ["latent", "hashed:size=16"])
+def test_texts_without_words_are_said(tmp_path, representation):
+    texts, labels = corpus(6)
+    data = ([*texts, "😀 🎉", "中文文本没有空格"], [*labels, "cooking", "sailing"], texts[:3], labels[:3])
+    splits = load(data, representation=representation)
+    count = 1 if representation.startswith("hashed") else 2  # a word that no other text has is in no vocabulary
+    assert [note for note in splits.notes if "vectors are zeros" in note] == [
+        f"texts: {count} of 20 training texts have no word that the representation knows; their vectors are zeros"
+    ]
+    with pytest.raises(PotstillError, match="words of two letters or more"):
+        load((["😀 🎉", "🎉"] * 10, ["a", "b"] * 10), representation=representation)
+
+
 def test_rows_without_a_label(tmp_path):
     path = write(tmp_path / "t.csv", rows([["", "wind in the old sail", ""]]))
     refuse(path, "row 121, column 'label' has no label")

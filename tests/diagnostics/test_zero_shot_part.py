@@ -15,7 +15,7 @@ from potstill.cli.main import main
 from potstill.core import Splits
 from potstill.data.attributes import Attribute
 from potstill.data.in_memory import TensorSource
-from potstill.data.text_encoder import Latent
+from potstill.data.text_representations import Latent
 from potstill.diagnostics import make_bench
 from potstill.diagnostics.zero_shot import TEMPLATE, check_descriptions, class_texts, encode_prompts
 from potstill.errors import PotstillError

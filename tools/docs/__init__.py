@@ -127,6 +127,8 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "texts": texts.texts,
     "text-winners": texts.text_winners,
     "text-encoder": texts.text_encoder,
+    "text-short": texts.text_short,
+    "representations-parts": representations.representations_parts,
     "poisoning": poisoning.poisoning,
     "provenance": provenance.provenance,
     "instructions": instructions.instructions,

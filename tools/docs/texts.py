@@ -7,9 +7,11 @@ from typing import Any
 
 from tools.docs.parts import interval, table
 
-__all__ = ["text_encoder", "text_winners", "texts"]
+__all__ = ["text_encoder", "text_short", "text_winners", "texts"]
 
-_READS = {"krr-ntk": "vectors", "linear-model": "vectors", "mlp": "vectors", "tfidf": "texts"}
+_READS = {
+    "krr-ntk": "vectors", "linear-model": "vectors", "mlp": "vectors", "tfidf": "texts", "text-cnn": "texts",
+}  # fmt: skip
 
 
 def texts(root: Path) -> str:
@@ -18,7 +20,7 @@ def texts(root: Path) -> str:
     if not path.exists():
         return "Nothing has been measured yet."
     held = json.loads(path.read_text(encoding="utf-8"))
-    blocks = [_block(part, held["full"]) for part in held["parts"]]
+    blocks = [_block(part, held["full"], f"{part['ipc']} per class") for part in held["parts"]]
     s = held["settings"]
     said = (
         f"{held['train']:,} training and {held['test']:,} test descriptions of Debian packages in "
@@ -26,6 +28,26 @@ def texts(root: Path) -> str:
         f"(Student's t); of `mlp` and `text-cnn` each is the mean of {s['students']} students. Bytes are of texts or "
         f"vectors and labels, without the encoder. {held['machine']['processor']}, one thread, torch "
         f"{held['machine']['torch']}. `benchmarks/text.py`"
+    )
+    return "\n\n".join([*blocks, said])
+
+
+def text_short(root: Path) -> str:
+    """Return a table with another learner of texts, and one of vectors of another representation."""
+    path = root / "results" / "text_short.json"
+    if not path.exists():
+        return "Nothing has been measured yet."
+    held = json.loads(path.read_text(encoding="utf-8"))
+    blocks = [
+        _block(part, part["full"], f"{part['ipc']} per class, vectors of `{part['representation']}`")
+        for part in held["parts"]
+    ]
+    encoders = " and ".join(f"{part['encoder']:,}" for part in held["parts"])
+    s = held["settings"]
+    said = (
+        f"The same data, part of the rows, measured again. Means of {s['seeds']} sets with 95 % intervals. Of `mlp` and "
+        f"`text-cnn` each is the mean of {s['students']} students; of all data, one student. The encoders take "
+        f"{encoders} bytes. {held['machine']['processor']}, one thread. `benchmarks/text.py --short`"
     )
     return "\n\n".join([*blocks, said])
 
@@ -87,7 +109,7 @@ def _in_words(row: Mapping[str, Any], learner: str) -> str:
     return f"{100 * row['scores'][learner]['mean']:.1f} % by {row['row']} ({row['bytes']:,.0f} bytes)"
 
 
-def _block(part: Mapping[str, Any], full: Mapping[str, float]) -> str:
+def _block(part: Mapping[str, Any], full: Mapping[str, float], title: str) -> str:
     learners = [name for name in _READS if any(name in row["scores"] for row in part["rows"])]
     head: list[object] = ["set", "bytes", *(f"{name} ({_READS[name]})" for name in learners)]
     rows: list[list[object]] = [
@@ -101,6 +123,6 @@ def _block(part: Mapping[str, Any], full: Mapping[str, float]) -> str:
     pairs = "; ".join(
         f"{p['row']} minus {p['other']} on {p['learner']}: {interval(p['difference'], 100, '+.1f')}"
         for p in part["pairs"]
-        if p["row"] == "kip, text in the loop" and "in the bytes of kip" in p["other"]
+        if p["row"].startswith(("kip", "frepo") if "representation" in part else "kip") and "bytes of kip" in p["other"]
     )
-    return f"**{part['ipc']} per class**\n\n{table(head, rows)}\n\nBy set, in points: {pairs}."
+    return f"**{title}**\n\n{table(head, rows)}\n\nBy set, in points: {pairs}."

@@ -26,7 +26,8 @@ __all__ = [
 ]
 
 CACHE_FOLDERS = (
-    "bases", "decoders", "full", "generators", "native", "networks", "orders", "pictures", "records", "trajectories",
+    "bases", "decoders", "encoders", "full", "generators", "native", "networks", "orders", "pictures", "records",
+    "trajectories",
 )  # fmt: skip
 """Subfolders of the cache."""
 TAG = "CACHEDIR.TAG"

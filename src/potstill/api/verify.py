@@ -10,6 +10,7 @@ from typing import Any
 
 from potstill._util.input_limits import check_limit
 from potstill._util.run_record import is_record, read_history
+from potstill.data import token_network
 from potstill.data.decode_cache import is_intact
 from potstill.dataset_file import load
 from potstill.dataset_file.checkpoint import read_identity
@@ -138,6 +139,8 @@ def _recognised(path: Path) -> tuple[str, bool, Callable[[], str]]:
     said = read_metadata(path, MAX_BYTES)
     if "sum" in said and "content" in said:
         return "decoded pictures", True, lambda: _pictures(path)
+    if "word vectors" in said:
+        return "word vectors", True, lambda: _word_vectors(path)
     key = next((key for key in _KINDS if key in said), None)
     if key is None:
         return "", False, str
@@ -211,6 +214,12 @@ def _library(path: Path, named: str) -> str:
 def _pictures(path: Path) -> str:
     if not is_intact(path):
         raise PotstillError("damaged: its content is not what it was written with; delete it, and it is made again")
+    return ""
+
+
+def _word_vectors(path: Path) -> str:
+    if not token_network.is_intact(path):
+        raise PotstillError("damaged: its content is not what it was written with; delete it, and it is learned again")
     return ""
 
 

@@ -176,10 +176,11 @@ class DataOptions:
     text: Annotated[str | None, optional("COLUMN")] = None
     """Column of a table that holds texts; else the only one of texts of several words."""
     representation: Annotated[str | None, optional("NAME")] = None
-    """Vectors of texts, also those of pairs: latent:size=64,words=4096 (TF-IDF and its leading directions) or
-    hashed:size=1024. Of series with classes how they become equally long: resample or pad; with settings:
-    resample:length=100,scale=series. Of sounds log-mel:rate=16000,mels=32,seconds=1,level=peak,trim=40. Of clips
-    thirds, dynamic, mean, middle or grid:frames=9."""
+    """Vectors of texts, also those of pairs: latent:size=64,words=4096 (TF-IDF and its leading directions),
+    tokens:size=64,updates=1000 (word vectors of a small network that learns the texts) or hashed:size=1024. Of series
+    with classes how they become equally long: resample or pad; with settings: resample:length=100,scale=series. Of
+    sounds log-mel:rate=16000,mels=32,seconds=1,level=peak,trim=40. Of clips thirds, dynamic, mean, middle or
+    grid:frames=9."""
     series: Annotated[str | None, optional("COLUMN")] = None
     """Column that tells several series apart: to forecast (--task forecast), or each with a class (--label)."""
     kind: Annotated[str | None, optional("NAME")] = None

@@ -43,8 +43,7 @@ def load_data(
     options = {name: value for name, value in _explicit_options(parsed).items() if value is not None}
     if other_horizon and card is not None and names_forecast(card, options.get("task")):
         del options["task"]
-    if options.get("targets") is not None:
-        options["preparing"] = progress.report_count
+    options["preparing"] = progress.report_count
     if card is None:
         splits: Splits = load_data(data, **options)
     else:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from potstill._util.progress import Callback
 from potstill.core import Normalization, Source, Splits, Task
 from potstill.core.registry import create, names, resolve
 from potstill.data.arrays import to_array
@@ -32,7 +33,7 @@ from potstill.data.streamed import StreamSource
 from potstill.data.streaming import assemble_streamed, index_if_streamed
 from potstill.data.table import TABLE_SUFFIXES, read_file_with_labels, read_tables
 from potstill.data.table_encoding import parse_missing
-from potstill.data.text_encoder import FittedRepresentation
+from potstill.data.text_representations import FittedRepresentation
 from potstill.data.texts import is_text_folder, read_text_folder, to_text_tables
 from potstill.data.train_test_overlap import parse_duplicates
 from potstill.errors import PotstillError, unknown_name
@@ -74,6 +75,7 @@ def load(
     group: object = None,
     attribute: object = None,
     normalization: object = None,
+    progress: Callback | None = None,
 ) -> Splits:
     """Load real data as a training split, a test split, and notes on what was decided.
 
@@ -84,6 +86,7 @@ def load(
         label, test_fraction, size, skip_bad, stream, missing, remove_columns, text, representation, encode, series,
             horizontal_flip, duplicates, check_cache, device, task, kind, group, attribute, normalization: as for
             `potstill.load_data`.
+        progress: its ``preparing``.
 
     Returns:
         ``Splits`` of ``TensorSource``, or of ``StreamSource``. A ``Splits`` is returned as it is.
@@ -100,6 +103,7 @@ def load(
         series=series, horizontal_flip=horizontal_flip, duplicates=parse_duplicates(duplicates),
         group=_parse_values(group, "group"), attribute=_parse_values(attribute, "attribute"),
         check_cache=check_cache, device=device, normalization=_parse_normalization(normalization),
+        progress=progress,
     )  # fmt: skip
     return replace(_load(data, options), reading=options.to_json(), files=_files(data, options.root))
 

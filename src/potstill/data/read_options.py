@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 
+from potstill._util.progress import Callback
 from potstill.core import Normalization, Task
 from potstill.data.train_test_overlap import Duplicates
 from potstill.errors import PotstillError
 
 __all__ = ["ReadOptions", "check_read_options", "describe_option_changes", "merge_read_options"]
 
-_HERE = ("root", "device", "check_cache", "normalization", "encode")
+_HERE = ("root", "device", "check_cache", "normalization", "encode", "progress")
 """Options about this machine, not stored in the metadata."""
 _TEXTS = ("task", "group", "attribute")
 """Options stored in the metadata only if they are texts."""
@@ -79,6 +80,8 @@ class ReadOptions:
     """Device of the sources."""
     normalization: Normalization | None = None
     """Normalization of the sources; ``None``: published constants, or the fit on the training part."""
+    progress: Callback | None = None
+    """Callback ``progress(name, done, total)`` of what is trained while data are read; ``None``: silent."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the options that differ from their defaults and describe the data, by the names of `load_data`."""

@@ -37,6 +37,7 @@ from potstill.data.text_encoder import (
     TextEncoder,
     encode_inputs,
     encoded_spec,
+    note_wordless,
     text_normalization,
     text_part,
 )
@@ -453,9 +454,10 @@ def assemble(parts: RawSplits, options: ReadOptions) -> Splits:
         notes += more
     encoder: TextEncoder | None = None
     if parts.representation is not None:
-        encoder = parts.representation.fit(train.texts)
+        encoder = parts.representation.fit(train.texts, options.progress)
         train, spec = replace(train, inputs=encode_inputs(encoder, train, spec)), encoded_spec(spec, encoder.size)
         test = None if test is None else replace(test, inputs=encode_inputs(encoder, test, spec))
+        notes += note_wordless(train.inputs, name)
     task, targets = parts.task, train.targets
     task = task.fit(targets) if isinstance(task, FittableTask) and targets is not None else task
 

@@ -28,7 +28,8 @@ from potstill.data.folder import list_folder
 from potstill.data.read_options import ReadOptions
 from potstill.data.splits import RawPart, RawSplits
 from potstill.data.table_encoding import is_text_type, parse_missing, to_texts
-from potstill.data.text_encoder import OwnRepresentation, Representation, parse_representation
+from potstill.data.text_encoder import Representation
+from potstill.data.text_representations import OwnRepresentation, parse_representation
 from potstill.data.train_test_overlap import text_key
 from potstill.errors import PotstillError
 

@@ -12,7 +12,8 @@ from potstill.codecs import encode_ints
 from potstill.codecs.texts import Texts
 from potstill.core import Codec, Encoded, Source
 from potstill.core.nested import named_tensors
-from potstill.data.text_encoder import TextEncoder, encoder_from_tensors, text_part
+from potstill.data.text_encoder import TextEncoder, text_part
+from potstill.data.text_representations import encoder_from_tensors
 from potstill.dataset_file.metadata import input_from_json
 from potstill.dataset_file.validate import are_valid_offsets
 from potstill.errors import PotstillError

@@ -98,10 +98,11 @@ def load_data(
             name, or several. Default: none.
         text: column of a table that holds texts. Default: the only column of texts of several words, if there is one.
         representation: vectors of texts: ``latent:size=64,words=4096`` (TF-IDF and its leading directions, fitted on
-            training texts) or ``hashed:size=1024`` (no state). Default: ``latent``; of pairs, words. Of series with
-            classes: ``resample`` or ``pad``, which make them equally long, with ``length`` and ``scale``. Default: as
-            they are. Of sounds ``log-mel`` with ``rate``, ``mels``, ``seconds``, ``level=file`` and ``trim``. Of clips
-            ``thirds`` (default), ``dynamic``, ``mean``, ``middle`` or ``grid:frames=9``.
+            training texts), ``tokens:size=64,words=4096,updates=1000`` (word vectors of a small network that learns
+            training texts without labels) or ``hashed:size=1024`` (no state). Default: ``latent``; of pairs, words. Of
+            series with classes: ``resample`` or ``pad``, which make them equally long, with ``length`` and ``scale``.
+            Default: as they are. Of sounds ``log-mel`` with ``rate``, ``mels``, ``seconds``, ``level=file`` and
+            ``trim``. Of clips ``thirds`` (default), ``dynamic``, ``mean``, ``middle`` or ``grid:frames=9``.
         encode: your own representation: a function from a list of texts to an array (n, d). Default: none.
         series: column that tells several series apart, for the task ``forecast`` or where each series has a class.
             Default: one series.
@@ -128,7 +129,8 @@ def load_data(
             ``representations``, of a network that is trained here without labels, with settings as in
             ``representations:size=32``; a file ``….npy`` or an array of n vectors, the training part's first; or your
             own function of pictures (n, c, h, w) in [0, 1] to vectors (n, d). Default: none.
-        preparing: callback ``preparing(name, done, total)`` while that network is trained. Default: silent.
+        preparing: callback ``preparing(name, done, total)`` while a network of targets or of words is trained. Default:
+            silent.
 
     Returns:
         The splits. ``train`` and ``test`` are sources: inputs (n, …) in memory, or decoded as they are streamed.
@@ -154,7 +156,7 @@ def load_data(
         stream=False if targets is not None and stream is None else stream, missing=missing,
         remove_columns=remove_columns, text=text, representation=representation, encode=encode, series=series,
         horizontal_flip=horizontal_flip, duplicates=duplicates, check_cache=check_cache, device=device, task=task,
-        kind=kind, group=group, attribute=attribute, normalization=normalization,
+        kind=kind, group=group, attribute=attribute, normalization=normalization, progress=preparing,
     )  # fmt: skip
     if targets is None:
         return read

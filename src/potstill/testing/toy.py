@@ -7,7 +7,7 @@ import torch
 from potstill.core import InputSpec, Source
 from potstill.data import TensorSource
 from potstill.data.in_memory import fit_normalization
-from potstill.data.text_encoder import Latent
+from potstill.data.text_representations import Latent
 from potstill.rng import generator
 from potstill.tasks import Forecast, ObjectDetection, Regression, Retrieval, Segmentation, pad_targets
 
