@@ -45,7 +45,7 @@ def text_short(root: Path) -> str:
     encoders = " and ".join(f"{part['encoder']:,}" for part in held["parts"])
     s = held["settings"]
     said = (
-        f"The same data, part of the rows, measured again. Means of {s['seeds']} sets with 95 % intervals. Of `mlp` and "
+        f"The same data, part of the rows, measured again. Means of {s['seeds']} sets, 95 % intervals. Of `mlp` and "
         f"`text-cnn` each is the mean of {s['students']} students; of all data, one student. The encoders take "
         f"{encoders} bytes. {held['machine']['processor']}, one thread. `benchmarks/text.py --short`"
     )
