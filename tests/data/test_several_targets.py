@@ -53,6 +53,7 @@ def test_a_name_that_holds_a_comma_is_one_column() -> None:
 
 @pytest.mark.parametrize(("label", "message"), [
     ("price,rant", "there is no column 'rant'; did you mean 'rent'"), ("price,price", "each target must be named once"),
+    (",", "each target must be named once"),
 ])  # fmt: skip
 def test_targets_that_are_not_there_are_named(label: str, message: str) -> None:
     with pytest.raises(potstill.PotstillError, match=message):
@@ -68,3 +69,13 @@ def test_a_set_is_exported_with_its_targets_under_their_names(tmp_path: Path) ->
     np.testing.assert_allclose(table["price"], 3 * table["size"], rtol=1e-5)
     again = potstill.load_data(path, task="regression", label="price,rent", test_fraction=0)
     assert again.train.targets.shape == (5, 2)
+
+
+def test_several_columns_of_classes_are_refused_with_the_task_that_takes_them() -> None:
+    with pytest.raises(potstill.PotstillError, match='several columns are targets of `task="regression"` alone'):
+        potstill.load_data(flats(), label="price,rent")
+
+
+def test_a_single_row_is_said_to_be_one_and_no_class() -> None:
+    with pytest.raises(potstill.PotstillError, match="there is a single sample, so no test split can be drawn"):
+        potstill.load_data(flats(1), task="regression", label="price")

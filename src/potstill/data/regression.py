@@ -87,8 +87,8 @@ def _target_columns(table: Any, label: str | None, name: str) -> tuple[str, ...]
     if label is None or label in table.column_names or "," not in label:
         return (find_label_column(table, label, {}, name),)
     columns = tuple(find_label_column(table, part.strip(), {}, name) for part in label.split(",") if part.strip())
-    if len(set(columns)) < len(columns):
-        raise PotstillError(f"{name}: each target must be named once, but the label is {label!r}")
+    if not columns or len(set(columns)) < len(columns):
+        raise PotstillError(f"{name}: each target must be named once, but the label is {label!r}; name COLUMN,COLUMN")
     return columns
 
 

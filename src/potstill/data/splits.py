@@ -318,7 +318,8 @@ def draw_test_split(
     groups = None if groups is None else join_groups(groups, first_copies)
     if groups is None:
         train_index, test_index = stratify(labels, fraction, seed)
-        share, cause = "", "every class has a single sample, so no test split can be drawn; add samples"
+        single = "every class has a single sample" if classes else "there is a single sample"
+        share, cause = "", f"{single}, so no test split can be drawn; add samples"
         lacking = "classes have a single sample, which stays in training"
     else:
         _check_fraction(fraction)

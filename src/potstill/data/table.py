@@ -259,7 +259,11 @@ def find_label_column(table: Any, label: str | None, features: dict[str, Any], n
     near = difflib.get_close_matches((label or "label").lower(), [c.lower() for c in columns], n=1, cutoff=cutoff)
     real = [c for c in columns if c.lower() in near]
     listed = ", ".join(columns[:8]) + (f" and {len(columns) - 8} more" if len(columns) > 8 else "")
-    hint = f"did you mean {real[0]!r}?" if real else f"the columns are: {listed}."
+    parts = [part.strip() for part in (label or "").split(",")]
+    if len(parts) > 1 and all(part in columns for part in parts):
+        hint = 'several columns are targets of `task="regression"` alone.'
+    else:
+        hint = f"did you mean {real[0]!r}?" if real else f"the columns are: {listed}."
     raise PotstillError(f'{name}: there is no column {label or "label"!r}; {hint} Say which with `label="COLUMN"`')
 
 
