@@ -172,7 +172,7 @@ def test_rows_of_a_table(tmp_path):
     subset = datasets.load_from_disk(str(out))
     assert np.allclose(np.stack([subset["a"], subset["b"]], 1), small.inputs.numpy(), atol=1e-6)
     assert [small.classes[y] for y in small.labels] == list(subset["kind"])
-    with pytest.raises(potstill.PotstillError, match="files of their own are pictures and sounds, but this set holds rows"):
+    with pytest.raises(potstill.PotstillError, match="pictures and sounds, but this set holds rows"):
         potstill.export(small, "files", tmp_path / "files", data=tmp_path / "t.csv", label="kind")
 
 

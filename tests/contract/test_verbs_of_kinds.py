@@ -281,6 +281,10 @@ def choose_automatically(of: Made, capsys: pytest.CaptureFixture[str]) -> None:
     assert small.choice is not None
     assert charged(small) <= int(budget)
     assert of.run("report", "auto.safetensors", "--out", "auto.html", reads=False) == 0
+    if small.choice["answer"] == "real" and small.choice["difference"] is not None:
+        words = ["--quick", "--seeds", "2", "--no-baselines", *SHORT]
+        assert of.run("evaluate", "auto.safetensors", "--data", of.data, *words, reads=False) == 0
+        assert "no way to distil" not in capsys.readouterr().out
 
 
 VERBS = {

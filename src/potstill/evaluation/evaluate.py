@@ -221,7 +221,7 @@ def evaluate(
         captions=captions,
     )  # fmt: skip
     content = _content(results, protocol, distilled, splits, weights, started)
-    verdict = judge_scorecard(content, distilled.metadata).to_dict()
+    verdict = judge_scorecard(content, {**distilled.metadata, "choice": distilled.choice}).to_dict()
     return Scorecard(content={**content, "verdict": verdict})
 
 
