@@ -190,12 +190,10 @@ class LD(EngineMethod[MatchingState]):
         }
         unrolling = Unrolling(
             windows=AllSteps(steps=1), batches=RandomBatch(batch=self.batch_inner), inner=InnerOptimizer(),
-            lr=self.lr_net,
-            batch_real=self.batch_real,
+            lr=self.lr_net, batch_real=self.batch_real,
         )  # fmt: skip
         return MatchingEngine(
             objective=OneStepAhead(unrolling=unrolling, lr_student=self.lr_student, patience=self.patience),
             networks=FixedNetworks(), param_groups=lambda state, last: rules, iterations=self.iterations,
-            steps=self.iterations,
-            initial=self.init_from, labels=self.labels,
+            steps=self.iterations, initial=self.init_from, labels=self.labels,
         )  # fmt: skip
