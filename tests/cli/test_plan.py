@@ -230,6 +230,16 @@ def test_misuse_is_one_line_and_status_2(words, said, capsys):
     assert said in shown.err.splitlines()[-1]
 
 
+def test_without_a_method_the_plan_says_that_distill_tries_several(capsys):
+    words = ["plan", "digits", "--ipc", "1", "--profile-steps", "0", "--network", "convnet-d1-w8"]
+    assert main(words) == 0
+    said = "without --method, distill tries several methods and takes --time-limit, or five minutes, for it"
+    assert f"potstill: {said}; this plan is of dm\n" in capsys.readouterr().err
+    for more in (["--method", "dm"], ["--preset", "good"], ["--batch-real", "9"], ["--steps", "4"]):
+        assert main([*words, *more]) == 0
+        assert said not in capsys.readouterr().err
+
+
 def test_what_the_run_would_refuse_the_plan_refuses_with_the_same_line(tmp_path, capsys):
     words = ["--ipc", "900", "--method", "herding"]
     assert main(["plan", "digits", *words, "--quiet"]) == 1

@@ -11,7 +11,7 @@ from potstill._util.formatting import format_duration, format_estimate, format_e
 from potstill._util.preset_words import describe_preset
 from potstill._util.progress import ProgressReporter
 from potstill.cli.command import Answer, Flag, Misuse, Parsed, optional
-from potstill.cli.commands.distill import RunOptions
+from potstill.cli.commands.distill import OF_ONE_METHOD, RunOptions
 from potstill.cli.option_types import Names
 from potstill.cli.reading import load_data
 from potstill.cli.text import Block, Table, count_inputs, plural
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "cluster_blocks", "plan_blocks"]
 
+_OF_A_METHOD = {"method"} | OF_ONE_METHOD - {"profile_steps"}
+"""Options with which distill, too, makes a set by one method."""
 _BOUND = {"compute": "computing", "exchange": "exchange of gradients", "disk": "reading", "decoding": "decoding"}
 
 
@@ -91,6 +93,11 @@ class Plan(RunOptions):
                 "machines, or give the data"
             )
         preset = "" if parsed.preset is None else f", preset {parsed.preset}"
+        if not parsed.options and not parsed.explicit & _OF_A_METHOD:
+            progress.note(
+                "without --method, distill tries several methods and takes --time-limit, or five minutes, for it; this "
+                f"plan is of {self.method}"
+            )
         progress.note(f"{self.method}{preset}: reading {self.data}")
         splits = load_data(parsed, self.data, progress)
         result = plan(
