@@ -71,8 +71,8 @@ def graph_findings(root: Path) -> str:
 
 def _family(row: Mapping[str, Any]) -> str:
     name = str(row["row"])
-    if ", bytes of " in name:
-        return "of equal bytes"
+    if ", bytes of " in name or name.endswith((" bit", " bits")):
+        return "of other bytes"
     if name.startswith(("dc", "dm", "kip", "frepo")):
         return "distilled"
     return "means" if "means (" in name else "real"
