@@ -22,8 +22,9 @@ def graphs(root: Path) -> str:
         blocks += [_block(graph, part, list(s["learners"])) for part in parts]
     about = [
         f"Public splits; test accuracy in percent: means of {s['seeds']} sets with 95 % intervals (Student's t), each",
-        f"the mean of {s['students']} students. Values have 8 bits, bytes are arithmetic-coded, and rows have",
-        "equal nodes, not equal bytes. Published figures are of a GCN and stand in",
+        f"the mean of {s['students']} students. Values have 8 bits where a row does not say otherwise, bytes are",
+        "arithmetic-coded, and rows have equal nodes, not equal bytes. Nodes of `real` are a mean.",
+        "Published figures are of a GCN and stand in",
         f"{held['published']}. There real nodes keep their own features and",
         "edges; here they have propagated features, so that rows of real nodes are not those of the papers.",
         f"Seconds are of making a set. {held['machine']['processor']}, one thread, torch {held['machine']['torch']}.",
