@@ -54,6 +54,11 @@ CLAIMS = {
         rf"dm, gin, minus random: {NUMBER} to {NUMBER} points: ",
         r"the bytes of this set hold \d+ random graphs",
     ],
+    "simulations": [
+        r"800 simulations, 24 outputs each",
+        r"kip +24 simulations, [\d,]+ bytes",
+        r"krr-ntk: (k-means|k-center|kip) has the least error, 0\.\d+ below random",
+    ],
     "recommendation": [
         r"distill-cf +20 users, \d+ bytes",
         r"the popular items, which learn nothing",

@@ -37,8 +37,8 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 GALLERY = (
     "pictures", "table", "medicine", "series", "series_classes", "texts", "graphs", "graph_classes", "recommendation",
-    "control", "pairs", "own_network", "own_method", "labels", "pretraining", "search", "continual", "federated",
-    "deletion", "edge", "augmentation", "share", "trust",
+    "control", "simulations", "pairs", "own_network", "own_method", "labels", "pretraining", "search", "continual",
+    "federated", "deletion", "edge", "augmentation", "share", "trust",
 )  # fmt: skip
 """All notebooks, in the order of the gallery."""
 LARGEST = 300_000
