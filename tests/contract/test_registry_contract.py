@@ -50,6 +50,7 @@ SMALL = {
     "frequencies_sampler": 32,
     "pool_initial": 2,
     "pool_size": 2,
+    "max_age": 3,
     "num_networks": 2,
     "pool_steps": 2,
     "data_train": 24,
