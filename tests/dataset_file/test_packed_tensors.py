@@ -66,6 +66,16 @@ def test_a_large_set_of_many_tensors_keeps_their_names() -> None:
     assert len(json.loads(bytes(pieces[0][8 : 8 + length]))) == 21
 
 
+def test_a_value_that_is_cut_out_of_others_comes_back(tmp_path: Path) -> None:
+    """A slice of one value keeps the stride of what it was cut from."""
+    tensors = {f"{n}": torch.arange(8, dtype=torch.float16).reshape(2, 4)[:1, n % 4] for n in range(20)}
+    path, content = tmp_path / "x.safetensors", set_file(Path("x"), tensors, {"bytes": {"total": 0}})[1]
+    path.write_bytes(b"".join(content))
+    stored, header = read_tensors(path, 1 << 20)
+    found = unpack_tensors(path, stored, parse_card(header))
+    assert [float(found[f"{n}"]) for n in range(20)] == [n % 4 for n in range(20)]
+
+
 @st.composite
 def some_tensors(draw: st.DrawFn) -> dict[str, Tensor]:
     names = draw(st.lists(st.text(max_size=8), min_size=LEAST, max_size=24, unique=True))

@@ -56,11 +56,11 @@ SETS: dict[str, Callable[[Path], Distilled]] = {
     "generator": lambda _: potstill.distill(
         splits(toy_source("image", side=10)),
         "dm",
-        ipc=6,
+        ipc=16,
         network="convnet-d1-w4",
         codec="uint8",
         steps=3,
-        parametrization="generator:samples=3,dim=4,width=8,epochs=1",
+        parametrization="generator:samples=3,dim=4,width=16,epochs=1",
         **QUIET,
     ),
 }

@@ -43,10 +43,16 @@ def set_file(
     if len(tensors) < LEAST or not file_size_note(metadata["bytes"], _size(plain)):
         return plain
     ordered = sorted(tensors.items())
-    values = torch.cat([t.detach().cpu().contiguous().reshape(-1).view(torch.uint8) for _, t in ordered])
+    values = torch.cat([_bytes_of(tensor) for _, tensor in ordered])
     layout = {name: [_NAMES[t.dtype], *t.shape] for name, t in ordered}
     packed = tensor_file(path, {PACKED: values}, card_to_header({**metadata, PACKED: layout}))
     return min(plain, packed, key=_size)
+
+
+def _bytes_of(tensor: Tensor) -> Tensor:
+    """Return the bytes of a tensor's values; a tensor of one value may have any stride, and its bytes no view."""
+    values = torch.empty(tensor.numel(), dtype=tensor.dtype)
+    return values.copy_(tensor.detach().reshape(-1)).view(torch.uint8)
 
 
 def _size(file: tuple[str, tuple[bytes | memoryview, ...]]) -> int:

@@ -97,7 +97,7 @@ def _describe_difference(distilled: Distilled, train: Source) -> str | None:
     if [(name, part.kind, part.shape) for name, part in a.parts] != [(n, p.kind, p.shape) for n, p in b.parts]:
         mine, theirs = (", ".join(name for name, _ in spec.parts) or "one tensor" for spec in (a, b))
         return f"the set holds inputs of {mine}, but the data inputs of {theirs}, or of other kinds or sizes"
-    if a.kind == b.kind and (why := _describe_forecasts(distilled.task, get_task(train))) is not None:
+    if a.kind == b.kind and (why := _describe_forecasts(distilled, get_task(train))) is not None:
         return why
     if (a.kind, a.shape) != (b.kind, b.shape):
         mine, theirs = (f"{spec.kind} inputs of {'×'.join(map(str, spec.shape))}" for spec in (a, b))
@@ -109,9 +109,9 @@ def _describe_difference(distilled: Distilled, train: Source) -> str | None:
     return None
 
 
-def _describe_forecasts(mine: Task, theirs: Task) -> str | None:
+def _describe_forecasts(distilled: Distilled, theirs: Task) -> str | None:
     """Return in what forecasts of a set and of data differ; ``None``: not at all, or they are none."""
-    if not isinstance(mine, Forecast) or not isinstance(theirs, Forecast):
+    if not isinstance(theirs, Forecast) or not isinstance(mine := distilled.task, Forecast):
         return None
     if (mine.window, mine.horizon) != (theirs.window, theirs.horizon):
         of_set, of_data = (f"{t.horizon} values to come from windows of {t.window}" for t in (mine, theirs))

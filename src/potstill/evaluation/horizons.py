@@ -24,7 +24,8 @@ def names_forecast(card: Mapping[str, Any], task: str | Task | None) -> bool:
 
 def cut_for_set(splits: Splits, distilled: Distilled) -> Splits:
     """Return splits of a series in the windows and with the horizon that the set was made for, others as they are."""
-    own = distilled.task
+    # of another task perhaps, which this machine may not have
+    own = distilled.task if names_forecast(distilled.metadata, "forecast") else None
     return _recut(splits, own.window, own.horizon) if isinstance(own, Forecast) else splits
 
 
@@ -37,9 +38,10 @@ def cut_for_task(distilled: Distilled, splits: Splits, task: str | Task | None) 
     Raises:
         PotstillError: it is no forecast, names more than another window and horizon, or no window fits.
     """
-    own, given = distilled.task, get_task(splits.train)
-    if task is None and not (isinstance(own, Forecast) and isinstance(given, Forecast)):
+    is_forecast = names_forecast(distilled.metadata, "forecast")
+    if task is None and not (is_forecast and isinstance(get_task(splits.train), Forecast)):
         return distilled, splits
+    own, given = distilled.task, get_task(splits.train)
     if not isinstance(own, Forecast) or not isinstance(given, Forecast):
         raise PotstillError(
             f"`task=` needs a set and data of forecasts, but these are of {own.name} and {given.name}; leave it out"
@@ -55,7 +57,7 @@ def cut_for_task(distilled: Distilled, splits: Splits, task: str | Task | None) 
 
 def horizon_entry(distilled: Distilled) -> dict[str, Any]:
     """Return the scorecard's ``forecast``: window and horizon, and those of the set where it was made for others."""
-    task = distilled.task
+    task = distilled.task if names_forecast(distilled.metadata, "forecast") else None
     if not isinstance(task, Forecast):
         return {}
     made = distilled.metadata.get("made_for")

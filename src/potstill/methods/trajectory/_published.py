@@ -117,3 +117,14 @@ ATT: Published = _runs(_TABLE, _COLUMNS + "iterations ema_decay batch", {
 })  # fmt: skip
 """The README's commands for Tiny-ImageNet are comments in it; at 10 per class they have another lr_lr (1e-6) and
 lr_student (1e-3) than the figure."""
+
+FORECAST_RUNS: Published = {
+    (1, 1): PublishedRun(
+        settings={
+            "student_steps": 20, "expert_epochs": 2, "max_start_epoch": 4, "batch": 64, "lr": 0.1, "lr_student": 3e-4,
+            "lr_lr": 0.0,
+        },
+        source="RafaDD/CondTSF@8e7c31c distill.py, defaults",
+    )
+}  # fmt: skip
+"""CondTSF's, for forecasts."""

@@ -19,8 +19,9 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from potstill.core import MethodInfo, PositiveFloat, Presets, Problem, UnitFloat
-from potstill.methods.engine import AUTO, Auto, EngineMethod, MatchingEngine, MatchingState, PublishedRun
+from potstill.methods.engine import AUTO, Auto, EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.trajectory._parts import TrajectoryParts
+from potstill.methods.trajectory._published import FORECAST_RUNS
 from potstill.methods.trajectory._value_term import WithValueTerm
 from potstill.methods.trajectory._values import Published, TrajectoryFields, build_trajectory_engine
 
@@ -31,16 +32,6 @@ QUICK: Mapping[str, Any] = {
 }  # fmt: skip
 """Preset ``quick``: few experts that learn on a short series, too, whose forecasts count for more. Chosen on held-out
 training parts of two series, by one set each."""
-
-RUNS: Published = {
-    (1, 1): PublishedRun(
-        settings={
-            "student_steps": 20, "expert_epochs": 2, "max_start_epoch": 4, "batch": 64, "lr": 0.1, "lr_student": 3e-4,
-            "lr_lr": 0.0,
-        },
-        source="RafaDD/CondTSF@8e7c31c distill.py, defaults",
-    )
-}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +47,7 @@ class CondTSF(TrajectoryFields, EngineMethod[MatchingState]):
         related=("mtt", "kip", "dc"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {"quick": QUICK, "good": {**QUICK, "num_experts": 20, "iterations": 1000}}
-    published: ClassVar[Published] = RUNS
+    published: ClassVar[Published] = FORECAST_RUNS
 
     iterations: Auto[int] = 600
     """Steps (distill.py: 300 iterations of --multistep 2)."""

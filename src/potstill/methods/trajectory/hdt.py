@@ -20,8 +20,8 @@ from potstill.core import MethodInfo, Presets, Problem, UnitFloat
 from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.trajectory._harmonics import WithHarmonicLoss
 from potstill.methods.trajectory._parts import TrajectoryParts
+from potstill.methods.trajectory._published import FORECAST_RUNS
 from potstill.methods.trajectory._values import Published, TrajectoryFields, build_trajectory_engine
-from potstill.methods.trajectory.condtsf import RUNS
 
 __all__ = ["HDT"]
 
@@ -45,7 +45,7 @@ class HDT(TrajectoryFields, EngineMethod[MatchingState]):
         related=("condtsf", "mtt", "kip"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {"quick": QUICK, "good": {**QUICK, "num_experts": 20, "iterations": 1000}}
-    published: ClassVar[Published] = RUNS
+    published: ClassVar[Published] = FORECAST_RUNS
     """CondTSF's."""
 
     iterations: int = 400
