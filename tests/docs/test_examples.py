@@ -72,7 +72,7 @@ CLAIMS = {
         r"set minus the trained policy: ",
     ],
     "pairs": [
-        rf"chance 0\.033, this set 0\.(?!0[0-3])\d+, random pairs of the same bytes {NUMBER}",
+        rf"chance 0\.061, this set 0\.(?!0[0-6])\d+, random pairs of the same bytes {NUMBER}",
         "better|worse|not",
     ],
     "own_network": [
