@@ -56,12 +56,15 @@ ROWS: dict[str, dict[str, Any]] = {
     "all labelled nodes, 2 bits": {"method": "random", "ipc": 20, "codec": "columns:bits=2"},
     "dm, 2 bits": {"method": "dm", "codec": "uint2"},
     "k-means, means, 2 bits": {"method": "k-means", "keep": "centroid", "codec": "uint2"},
+    "random, 1 bit": {"method": "random", "codec": "columns:bits=1"},
+    "herding, 1 bit": {"method": "herding", "codec": "columns:bits=1"},
 }
 """Rows: how the set is made, with preset quick and 8 bits a value where nothing else is named; ``of``: in the bytes of
 another row. ``real`` chooses its bits on held-out training nodes."""
 LARGE = (
     "dc (GCondX), preset good", "dc, learned edges (GCond)", "dm, learned edges", "all labelled nodes, 1 bit",
-    "all labelled nodes, 2 bits", "dm, 2 bits", "k-means, means, 2 bits",
+    "all labelled nodes, 2 bits", "dm, 2 bits", "k-means, means, 2 bits", "random, 1 bit",
+    "herding, 1 bit",
 )  # fmt: skip
 """Rows at the first size of each graph alone, as are those in the bytes of learned edges."""
 EDGED = ("cora",)
