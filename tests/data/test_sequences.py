@@ -119,3 +119,22 @@ def test_sequences_without_classes_are_told_where_a_class_is_named(given: str, t
     with pytest.raises(potstill.PotstillError, match="in a folder named after it, CLASS/NAME") as caught:
         potstill.load_data(tmp_path / given)
     assert "\n" not in str(caught.value)
+
+
+def test_channels_that_are_only_called_like_bases_are_drawn_as_curves(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = [
+        {"id": n, "time": t, **dict(zip("ACGT", rng.normal(size=4), strict=True)), "kind": "ab"[n % 2]}
+        for n in range(20) for t in range(8)
+    ]  # fmt: skip
+    pd.DataFrame(rows).to_csv(tmp_path / "currents.csv", index=False)
+    motifs().to_csv(tmp_path / "boxes.csv", index=False)
+    pages = []
+    for file, reading in (("currents.csv", {"series": "id"}), ("boxes.csv", {"kind": "series"})):
+        data = potstill.load_data(tmp_path / file, label="kind", **reading)
+        small = potstill.distill(data, "random", ipc=2, progress=None).save(tmp_path / f"{file}.safetensors")
+        pages.append(potstill.report(small, tmp_path / f"{file}.html").read_text(encoding="utf-8"))
+    assert potstill.load(tmp_path / "boxes.csv.safetensors").input.units == "bases"
+    assert "as letters" not in pages[0]
+    assert "<polyline" in pages[0]
+    assert "as letters" in pages[1]

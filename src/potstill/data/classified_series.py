@@ -137,7 +137,8 @@ def read_classified_series(task: Task, data: object, options: ReadOptions) -> Sp
     raw = RawSplits(
         name=name, train=part(train, y), test=None if test is None or z is None else part(test, z),
         spec=InputSpec(
-            kind="signal", shape=(len(channels), length), units="values", horizontal_flip=False, columns=channels
+            kind="signal", shape=(len(channels), length), horizontal_flip=False, columns=channels,
+            units="values" if form.scale == "series" else train.units,
         ),
         classes=classes, normalization=options.normalization, notes=(*notes, *more),
     )  # fmt: skip

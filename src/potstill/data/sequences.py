@@ -21,9 +21,19 @@ from potstill.data.table import check_unique_columns, find_label_column, read_la
 from potstill.data.table_encoding import is_text_type, to_texts
 from potstill.errors import PotstillError, unknown_name
 
-__all__ = ["BASES", "FASTA_SUFFIXES", "encode_bases", "find_sequence_column", "read_fasta_folder", "read_sequences"]
+__all__ = [
+    "BASES",
+    "FASTA_SUFFIXES",
+    "UNITS",
+    "encode_bases",
+    "find_sequence_column",
+    "read_fasta_folder",
+    "read_sequences",
+]
 
 BASES = ("A", "C", "G", "T")
+UNITS = "bases"
+"""Units of values that are 1 where a base stands, and a quarter where it is not known."""
 """Names of the channels."""
 FASTA_SUFFIXES = (".fasta", ".fa", ".fna")
 """Files of sequences: a line that begins with > before each."""
@@ -77,7 +87,7 @@ def read_sequences(table: Any, options: ReadOptions, name: str) -> LabelledSerie
     texts = [v or "" for v in to_texts(table.column(column)).to_pylist()]
     samples, note = _encode_all(texts, [f"row {n + 1}, column {column!r}" for n in range(len(texts))], name)
     return LabelledSeries(
-        samples=samples, labels=read_labels(table, label, name), channels=BASES,
+        samples=samples, labels=read_labels(table, label, name), channels=BASES, units=UNITS,
         groups=None if group is None else table.column(group).to_pylist(), notes=(note,),
     )  # fmt: skip
 
@@ -106,7 +116,7 @@ def read_fasta_folder(root: Path) -> tuple[LabelledSeries, LabelledSeries | None
         notes = (*listed.notes, note) if training else ()
         made.append(
             LabelledSeries(
-                samples=samples, labels=labels[training], channels=BASES, classes=listed.classes,
+                samples=samples, labels=labels[training], channels=BASES, units=UNITS, classes=listed.classes,
                 names=tuple(where[training]), notes=notes,
             )
         )  # fmt: skip

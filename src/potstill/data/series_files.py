@@ -60,6 +60,8 @@ class LabelledSeries:
     names: tuple[str, ...] = ()
     """Name of each series; (): they have none."""
     notes: tuple[str, ...] = ()
+    units: str = "values"
+    """Units of the values, ``bases`` of sequences: 1 where one stands."""
 
 
 def archive_pair(path: Path) -> tuple[Path, Path | None] | None:

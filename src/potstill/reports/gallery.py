@@ -39,7 +39,7 @@ _USERS = "ratings"
 """Kind of users with lists of items."""
 _PAIR = "pair"
 """Kind of images with a text each."""
-_BASES, _EQUAL = "ACGT", 1e-6
+_BASES, _UNITS_OF_BASES, _EQUAL = "ACGT", "bases", 1e-6
 """Channels of sequences of bases, and the difference below which all are called equal."""
 _ITEMS = 16
 """Items of a user that a page shows."""
@@ -255,7 +255,7 @@ def _nodes(g: Gallery, of: str) -> list[Html]:
 
 def _signals(g: Gallery, of: str) -> list[Html]:
     """Return series by class as curves, sequences of bases as letters."""
-    if g.columns == tuple(_BASES):
+    if g.units == _UNITS_OF_BASES:
         return _letters(g, of)
     names = g.columns if len(g.columns) == g.inputs.shape[1] else tuple(map(str, range(1, g.inputs.shape[1] + 1)))
     drawn = [
