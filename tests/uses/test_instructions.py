@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from covering import covering
+from safetensors.torch import save
 
 from potstill.cli.main import main
 from potstill.errors import PotstillError
@@ -287,6 +288,13 @@ def test_a_whole_selection_resumes_and_repeats(tmp_path: Path) -> None:
     assert other["rows"] == first["rows"]
     with pytest.raises(PotstillError, match="other settings or data"):
         select_instructions(rows(), rows(4)[:2], out=tmp_path / "a", **common | {"items": 4})
+    (tmp_path / "a" / "cells" / "bm25.json").unlink()
+    models = list((tmp_path / "a" / "cells").glob("*.safetensors"))
+    for content in (b"", save({"other": torch.zeros(2)})):  # cut off, and of another network
+        for path in models:
+            path.write_bytes(content)
+        with pytest.raises(PotstillError, match=r"\.safetensors: holds no model of these settings; remove it$"):
+            select_instructions(rows(), rows(4)[:2], out=tmp_path / "a", **common)
 
 
 @pytest.mark.parametrize("way", covering([(w,) for w in ("less", "bm25", "tfidf", "states", "random", "lengths")], 3))

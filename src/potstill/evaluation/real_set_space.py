@@ -183,7 +183,7 @@ def candidate_codecs(
         typed = (
             tuple(f"columns:bits={bits}" for bits in ((4,) if quick else COLUMN_BITS)) if len(spec.shape) == 1 else ()
         )
-        plain = ("exact", "uint4") if quick else ("exact", "float16", "uint8", "uint4", "uint2")
+        plain = ("exact", "uint4") if quick else ("exact", "float16", "uint8", "uint4", "uint2", "uint1")
         return (plain, typed) if typed else (plain,)
     coloured = spec.shape[0] == 3
     whole, half = ("exact", "uint4", "uint2", "uint1"), ("half:bits=8", "half:bits=4", "half:bits=2", "half:bits=1")

@@ -207,6 +207,7 @@ class _Runner:
 
     def model(self, form: Form) -> LanguageModel:
         """Return a model of plain texts, from its file where that is there."""
+        from safetensors import SafetensorError
         from safetensors.torch import load_file, save
 
         model = new_model(form, len(self.vocabulary), self.settings, self.seed)
@@ -217,7 +218,7 @@ class _Runner:
         if path.exists():
             try:
                 model.load_state_dict(load_file(path))
-            except Exception:
+            except (SafetensorError, RuntimeError, OSError):  # damaged, or of other names or shapes
                 raise PotstillError(f"{path}: holds no model of these settings; remove it") from None
             return model.eval()
         one = self.base_records
