@@ -32,7 +32,7 @@ def glyphs(train: int = 50, test: int = 5, seed: int = 0) -> tuple[TensorSource,
     made = TensorSource.make(
         *_part(drawn, train, derive_seed(seed, "train")), classes=names, name="glyphs", kind="image"
     )
-    made = replace(made, input=replace(made.input, mirrored=False))
+    made = replace(made, input=replace(made.input, horizontal_flip=False))
     x, y = _part(drawn, test, derive_seed(seed, "test"))
     return made, replace(made, inputs=x, labels=y)
 

@@ -265,7 +265,11 @@ def test_the_time_that_real_samples_leave_is_used_to_search_on(few, three_steps,
     assert [t["name"] for t in answer.choice["tried"] if t["real"]] == [
         "real:selection=random%uint1", "real:selection=random%uint4",
     ]  # fmt: skip
-    assert [c for c in answer.choice["repeat"]["candidates"] if c.startswith("real")] == [answer.choice["chosen"]]
+    repeated = [Candidate.parse(c) for c in answer.choice["repeat"]["candidates"] if c.startswith("real")]
+    assert [c.name for c in repeated] == [answer.choice["chosen"]]
+    assert repeated[0].draw == answer.choice["draws"]["chosen"]
+    plain = potstill.distill(few, **{**answer.choice["recipe"], **SMALL})
+    assert torch.equal(plain.inputs, answer.inputs)
     again = potstill.distill(few, **{**answer.choice["repeat"], **SMALL})
     assert len(given) == 2
     assert torch.equal(again.inputs, answer.inputs)

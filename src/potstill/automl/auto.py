@@ -19,11 +19,16 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
 from potstill._util.file_lock import exclusive_output
 from potstill._util.import_from_file import source_digests
 from potstill._util.progress import ProgressReporter
 from potstill.automl.candidate_run import CandidateRuns
 from potstill.automl.candidates import AutoOptions, check_served, parse_candidates, parse_options
+from potstill.automl.draws import Drawn, best_draw, held_positions
 from potstill.automl.halving import Race, steps_in
 from potstill.automl.model import announce_model, compare_model, try_model, unasked_sentence
 from potstill.automl.result import Choice
@@ -159,7 +164,8 @@ def _answer(race: Race, progress: Callable[[Progress], None]) -> Distilled:
     runs, entries, seed = race.runs, race.entries, race.runs.spec.seed
     train, budget = runs.splits.train, runs.spec.size_budget
     fraction = min(race.options.validation, 2 * MAX_HELD_OUT / len(train))
-    made_of, held_out = holdout(train, fraction, derive_seed(seed, "auto", "held") % 2**31)
+    split = fraction, derive_seed(seed, "auto", "held") % 2**31
+    made_of, held_out = holdout(train, *split)
     runs.balance = "natural" if budget.natural else "equal"
     runs.bytes = budget.amount if budget.unit == "bytes" else runs.measure_bytes()
     announce_model(race)
@@ -170,40 +176,90 @@ def _answer(race: Race, progress: Callable[[Progress], None]) -> Distilled:
     race.search_real_again(made_of, judge, alive)
     rival = race.best_real()
     twice = race.with_twice_the_bytes(rival, judge, made_of)
-    gain, better = None, False
-    if alive:
-        gain, better = _compared(judge, (alive[0], rival), [entries.index(e) for e in (alive[0], rival)], race)
-    chosen = alive[0] if better else rival
+    drawn = best_draw(race, judge, rival, held_positions(train, *split), alive)
+    if drawn is not None:
+        rival = next(e for e in entries if e.candidate.name == drawn.entry.candidate.name)
+        rival.candidate = drawn.entry.candidate
+    pair = None if not alive else _Pair.of(judge, alive[0], rival, drawn, race)
+    chosen = alive[0] if pair is not None and pair.made_is_ahead else rival
     model = compare_model(network, race, judge, (chosen, entries.index(chosen)))
-    final = None if chosen.candidate.is_real else int(race.once("final steps", lambda: _final_steps(chosen, race)))
-    runs.reporter.begin(chosen.candidate.method)
-    resolved = runs.fill_real(runs.resolve(chosen.candidate, train, final, chosen.planned_bytes))
-    small = runs.run(chosen, resolved, final, race.journal.folder / "final.checkpoint", progress=progress)
+    final = None if chosen is rival else int(race.once("final steps", lambda: _final_steps(chosen, race, judge)))
+
+    def make(entry: Entry) -> Distilled:
+        runs.reporter.begin(entry.candidate.method)
+        resolved = runs.fill_real(runs.resolve_answer(entry.candidate, final, entry.planned_bytes))
+        return runs.run(entry, resolved, final, race.journal.folder / "final.checkpoint", progress=progress)
+
+    small, last = make(chosen), None
+    if pair is not None and final is not None and (last := pair.look_again(small, final)) is not None:
+        chosen = rival
+        small = runs.run(rival, runs.fill_real(runs.resolve_answer(rival.candidate)), None, None, progress=progress)
     small.record["choice"] = Choice(
-        race=race, judge=judge, alive=alive, rival=rival, chosen_entry=chosen, gain=gain, final_steps=final,
+        race=race, judge=judge, alive=alive, rival=rival, chosen_entry=chosen, gain=None if pair is None else pair.gain,
+        final_steps=final, last_look=last, drawn=drawn,
         made_of=len(made_of), twice=twice, items=len(small), stored=charged_bytes(small.metadata["bytes"]),
         model=model, model_sentence=unasked_sentence(train) if model is None else model.sentence(judge.held_out),
     ).to_dict()  # fmt: skip
     return small
 
 
-def _compared(
-    judge: Judge, pair: tuple[Entry, Entry], numbers: list[int], race: Race
-) -> tuple[tuple[AccuracyLoss, list[float]], bool]:
-    """Compare winner and rival by fresh students on the part that nothing was chosen on, and decide for the winner
-    where it is ahead by half a point on all held-out samples, and not shown to be behind on that part."""
-    fresh = range(1000, 1000 + race.options.confirm)
-    merits = [judge.merits_by_students(entry, number, fresh) for entry, number in zip(pair, numbers, strict=True)]
-    confirmed = [rows[:, judge.held_out.columns[1]] for rows in merits]
-    loss = paired_loss(confirmed[0], confirmed[1], confidence=0.975)
-    ahead = float(merits[0].mean() - merits[1].mean())
-    return (loss, [float(rows.mean()) for rows in confirmed]), ahead > MARGIN and loss.high > 0
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Pair:
+    """The winner and the best real samples, compared by fresh students."""
+
+    judge: Judge
+    """With the held-out samples that the real ones do not hold."""
+    beside: str
+    """What the winner is compared with, for the journal."""
+    race: Race
+    winner: Entry
+    merits: tuple[Float[Tensor, "students parts"], Float[Tensor, "students parts"]]
+
+    @classmethod
+    def of(cls, judge: Judge, winner: Entry, rival: Entry, drawn: Drawn | None, race: Race) -> "_Pair":
+        """Return both with fresh students of each."""
+        names: list[int | str] = [race.entries.index(e) for e in (winner, rival)]
+        beside, fresh = "", _fresh(race)
+        if drawn is not None:
+            judge, rival = dataclasses.replace(judge, held_out=drawn.held_out), drawn.entry
+            beside = f" beside draw {rival.candidate.draw}"
+            names = [f"{name}{beside}" for name in names]
+        made, real = (judge.merits_by_students(e, n, fresh) for e, n in zip((winner, rival), names, strict=True))
+        return cls(judge=judge, beside=beside, race=race, winner=winner, merits=(made, real))
+
+    @property
+    def gain(self) -> tuple[AccuracyLoss, list[float]]:
+        """The winner's gain on the part that nothing was chosen on, and both scores there."""
+        confirmed = [rows[:, self.judge.held_out.columns[1]] for rows in self.merits]
+        loss = paired_loss(confirmed[0], confirmed[1], confidence=0.975)
+        return loss, [float(rows.mean()) for rows in confirmed]
+
+    @property
+    def made_is_ahead(self) -> bool:
+        """True where it is ahead by half a point on all held-out samples, and not shown to be behind on that part."""
+        made, real = (float(self._held(rows).mean()) for rows in self.merits)
+        return made - real > MARGIN and self.gain[0].high > 0
+
+    def look_again(self, small: Distilled, steps: int) -> float | None:
+        """Return the answer's score where it is not ahead of the real samples, though it was made of the held-out
+        samples, too; ``None``: it is ahead."""
+        again = Entry(candidate=self.winner.candidate, distilled=small, steps=steps)
+        rows = self.judge.merits_by_students(again, f"the answer{self.beside}", _fresh(self.race))
+        made, real = (float(self._held(merits).mean()) for merits in (rows, self.merits[1]))
+        return None if made > real else made
+
+    def _held(self, rows: Float[Tensor, "students parts"]) -> Float[Tensor, "students held"]:
+        return rows[:, torch.cat(self.judge.held_out.columns)]
 
 
-def _final_steps(entry: Entry, race: Race) -> int:
+def _fresh(race: Race) -> range:
+    return range(1000, 1000 + race.options.confirm)
+
+
+def _final_steps(entry: Entry, race: Race, judge: Judge) -> int:
     """Return the steps of the final run, at least those that it was chosen for."""
     steps = entry.candidate.steps
     if race.seconds is None:
         return steps[len(entry.rungs)] if len(steps) > len(entry.rungs) else 2 * entry.steps
-    left = 0.95 * (race.seconds - race.runs.spent()) - 1.25 * entry.setup
+    left = 0.95 * (race.seconds - race.runs.spent()) - 1.25 * entry.setup - race.options.confirm * judge.cost
     return steps_in(left, entry.cost, least=entry.steps)

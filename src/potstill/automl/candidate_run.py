@@ -16,6 +16,7 @@ from potstill.dataset_file.text_io import charged_bytes
 from potstill.evaluation.real_set_space import ROUNDS
 from potstill.execution import resolve_executor
 from potstill.methods.selection.real import Real
+from potstill.rng import derive_seed
 from potstill.runs.fill import SHORT_TIME, can_fill, find_planned_bytes
 from potstill.runs.loop import Progress
 from potstill.runs.resolve import ResolvedRun, resolve_run
@@ -94,6 +95,18 @@ class CandidateRuns:
                 preset="quick", parametrization=candidate.parametrization, codec=candidate.codec, options=options,
             )
         )  # fmt: skip
+
+    def seed_of(self, candidate: Candidate) -> int:
+        """Return the seed of the run that makes the candidate's answer."""
+        draw = candidate.draw
+        return self.spec.seed if draw is None else derive_seed(self.spec.seed, "auto", "draw", draw) % 2**31
+
+    def resolve_answer(
+        self, candidate: Candidate, iterations: int | None = None, planned_bytes: int | None = None
+    ) -> ResolvedRun:  # fmt: skip
+        """Return the candidate's run on all training data, with its draw."""
+        seeded = dataclasses.replace(self, spec=dataclasses.replace(self.spec, seed=self.seed_of(candidate)))
+        return seeded.resolve(candidate, self.splits.train, iterations, planned_bytes)
 
     def fill_real(self, run: ResolvedRun) -> ResolvedRun:
         """Return a run of method ``real`` with as many samples as fit, counted by writing them; others as they are."""

@@ -50,6 +50,8 @@ class Candidate:
     """In all, at the end of each rung and of the final run; empty: as many as the time buys."""
     planned_bytes: int | None = None
     """Bytes that its inputs are planned by (`potstill.RunSpec`); ``None``: found by short runs where a clock allows."""
+    draw: int | None = None
+    """Number of the draw of real samples that is the answer; ``None``: that of the run's own seed."""
 
     @classmethod
     def parse(cls, text: str) -> "Candidate":
@@ -78,17 +80,20 @@ class Candidate:
         planned = options.pop("planned_bytes", None)
         if planned is not None and (type(planned) is not int or planned < 1):
             raise PotstillError(f"candidate {text!r}: planned_bytes must be a whole number of at least 1")
+        draw = options.pop("draw", None)
+        if draw is not None and (type(draw) is not int or draw < 1):
+            raise PotstillError(f"candidate {text!r}: draw must be a whole number of at least 1")
         registry.make_method(method, options)
         if parametrization:
             registry.resolve("parametrizations", parametrization.partition(":")[0])
         return cls(
             method=method, options=tuple(options.items()), parametrization=parametrization or None,
-            codec=codec or None, steps=steps, planned_bytes=planned,
+            codec=codec or None, steps=steps, planned_bytes=planned, draw=draw,
         )  # fmt: skip
 
     @property
     def name(self) -> str:
-        """It without its steps and planned bytes, as it is spelled."""
+        """It without its steps, planned bytes and draw, as it is spelled."""
         return self._format(self.options)
 
     def _format(self, options: Sequence[tuple[str, Any]]) -> str:
@@ -103,14 +108,21 @@ class Candidate:
         return registry.get_method_class(self.method).info.is_selection
 
     @property
+    def is_drawn(self) -> bool:
+        """True if another seed keeps other samples."""
+        selection = dict(self.options).get("selection", self.method)
+        return self.is_real and selection in ("random", "k-means")
+
+    @property
     def is_searched(self) -> bool:
         """True if how it keeps real samples is still to be searched."""
         return self.method == "real" and self.codec is None and "selection" not in dict(self.options)
 
     def format(self, steps: Sequence[int] = ()) -> str:
-        """It with its planned bytes, and so many steps."""
-        planned = () if self.planned_bytes is None else (("planned_bytes", self.planned_bytes),)
-        return self._format((*planned, *self.options)) + (f"@{','.join(map(str, steps))}" if steps else "")
+        """It with its planned bytes and its draw, and so many steps."""
+        numbers = ("planned_bytes", self.planned_bytes), ("draw", self.draw)
+        given = [(name, value) for name, value in numbers if value is not None]
+        return self._format((*given, *self.options)) + (f"@{','.join(map(str, steps))}" if steps else "")
 
     def describe(self) -> str:
         """For people: method, what is stored, in which bits."""

@@ -163,7 +163,7 @@ class Race:
     def with_twice_the_bytes(self, rival: Entry, judge: Judge, made_of: Source) -> Entry | None:
         """Return the best real samples in twice the bytes, judged by as many students; ``None``: there are no more, or
         they would take too much of the time."""
-        if self.once("no time for twice the bytes", lambda: self._is_costly(3 * rival.setup + judge.cost)):
+        if self.once("no time for twice the bytes", lambda: self._is_costly(3 * rival.setup + 2 * judge.cost)):
             return None
         runs = dataclasses.replace(self.runs, bytes=2 * self.runs.bytes)
         more = Entry(candidate=rival.candidate)

@@ -7,6 +7,7 @@ from typing import Any
 
 from potstill._util.card import size_without_encoder
 from potstill.automl.candidates import Candidate
+from potstill.automl.draws import Drawn
 from potstill.automl.halving import Race
 from potstill.automl.model import ModelTrial
 from potstill.automl.scoring import Entry, Judge
@@ -34,6 +35,11 @@ class Choice:
     gain: tuple[AccuracyLoss, list[float]] | None
     """The winner's gain over the best real samples, and the accuracies of both; ``None``: there was no winner."""
     final_steps: int | None
+    last_look: float | None
+    """Score of the winner made of all training data, where it is not ahead of real samples, which are the answer then;
+    ``None``: it is, or real samples were ahead before."""
+    drawn: Drawn | None
+    """The draw of real samples that the winner was compared with; ``None``: one alone was made."""
     made_of: int
     """Samples that the candidates' sets were made of."""
     twice: Entry | None
@@ -64,12 +70,14 @@ class Choice:
         candidate, final = self.chosen_entry.candidate, self.final_steps
         network: dict[str, Any] = {} if runs.spec.network is None else {"network": str(runs.spec.network)}
         shared: dict[str, Any] = {"bytes": runs.bytes, "seed": runs.spec.seed, **network}
-        recipe = shared | {
+        made_again = shared | {"seed": runs.seed_of(candidate)}
+        recipe = made_again | {
             "method": candidate.method, "preset": "quick",
             **({} if candidate.parametrization is None else {"parametrization": candidate.parametrization}),
             **({} if candidate.codec is None else {"codec": candidate.codec}),
             **({} if (plan := self.chosen_entry.planned_bytes) is None else {"planned_bytes": plan}),
-            **({} if final is None else {"steps": final, "iterations": max(1, final)}), **dict(candidate.options),
+            **({} if final is None or candidate.is_real else {"steps": final, "iterations": max(1, final)}),
+            **dict(candidate.options),
         }  # fmt: skip
         result: dict[str, Any] = {
             "answer": "real" if candidate.is_real else "made",
@@ -90,6 +98,7 @@ class Choice:
                 "confirm": options.confirm,
             },
             "tried": [self._describe_entry(e) for e in self.race.entries],
+            "draws": None if self.drawn is None else {"tried": self.drawn.tried, "chosen": self.rival.candidate.draw},
             "model": self._describe_model(),
             "twice_the_bytes": None if self.twice is None else self._describe_entry(self.twice),
             "repeat": shared | {
@@ -119,7 +128,8 @@ class Choice:
     def _steps(self, entry: Entry) -> list[int]:
         if entry.candidate.is_real:
             return []
-        final = [self.final_steps] if entry is self.chosen_entry and self.final_steps is not None else []
+        made = entry is self.alive[0] if self.alive else False
+        final = [self.final_steps] if made and self.final_steps is not None else []
         return [r["steps"] for r in entry.rungs] + final
 
     def _text(self, winner: Entry | None) -> str:
@@ -127,6 +137,8 @@ class Choice:
         held, gain, rival = self.judge.held_out, self.gain, self.rival
         what = f"{self.items:,} {'real samples' if self.chosen_entry.candidate.is_real else 'distilled samples'}"
         size = f"in {self.stored:,} bytes"
+        if self.chosen_entry.candidate.is_real and self.drawn is not None and self.drawn.tried:
+            what += f", the best of {self.drawn.tried} draws"
         if winner is None or gain is None:
             whole = ", and these are all training samples" if self.items >= self.samples else ""
             found = [f"Keep {what}, by {rival.candidate.describe()}, {size}: no way to distil could be tried{whole}"]
@@ -142,10 +154,13 @@ class Choice:
             )
             if self.chosen_entry.candidate.is_real:
                 shown = "distilling is worse" if loss.high < 0 else "that distilling is better is not shown"
+                if self.last_look is not None:
+                    shown = f"distilled samples of all training data are not ahead ({held.format(self.last_look)})"
                 found = [f"Keep {what}, {size}, as {shown}: {beside}"]
             else:
                 shown = "" if loss.low > 0 else ", though that they are better is not shown"
                 found = [f"Take {what}, {size}{shown}: {beside}"]
+        confirming = (held if self.drawn is None else self.drawn.held_out).confirming
         more = []
         if self.twice is not None:
             before = rival.merit
@@ -159,7 +174,7 @@ class Choice:
         if self.model_sentence is not None:
             found.append(self.model_sentence)
         found.append(
-            f"Chosen on {len(held.choosing):,} and confirmed on {len(held.confirming):,} held-out training samples; "
+            f"Chosen on {len(held.choosing):,} and confirmed on {len(confirming):,} held-out training samples; "
             "test data were not read"
         )
         return ". ".join(found) + "."

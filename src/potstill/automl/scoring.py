@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from potstill.automl.candidates import Candidate
@@ -44,6 +44,8 @@ class HeldOut:
     source: Source
     choosing: Int[Tensor, " c"]
     confirming: Int[Tensor, " f"]
+    singly: bool = False
+    """Score samples one by one where they are scored in blocks otherwise."""
 
     @classmethod
     def split(cls, source: Source, seed: int) -> "HeldOut":
@@ -60,10 +62,15 @@ class HeldOut:
             )
         return cls(source=source, choosing=choosing, confirming=confirming)
 
+    def without(self, inside: Bool[Tensor, " n"]) -> "HeldOut":
+        """Return the halves without some samples of the source."""
+        choosing, confirming = (half[~inside[half]] for half in (self.choosing, self.confirming))
+        return dataclasses.replace(self, choosing=choosing, confirming=confirming)
+
     @cached_property
     def parts(self) -> tuple[Int[Tensor, " _"], ...]:
         """Indices of the samples that are scored together: single samples of classes, else blocks of a half."""
-        if isinstance(get_task(self.source), Classification):
+        if self.singly or isinstance(get_task(self.source), Classification):
             return tuple(torch.arange(len(self.source)).unsqueeze(1))
         halves = (self.choosing, self.confirming)
         return tuple(
@@ -73,7 +80,7 @@ class HeldOut:
     @cached_property
     def columns(self) -> tuple[Int[Tensor, " c"], Int[Tensor, " f"]]:
         """Places in `parts` of those that choose and of those that confirm."""
-        if isinstance(get_task(self.source), Classification):
+        if self.singly or isinstance(get_task(self.source), Classification):
             return self.choosing, self.confirming
         member = torch.zeros(len(self.source), dtype=torch.bool)
         member[self.choosing] = True

@@ -11,7 +11,7 @@ from potstill.data.selection_order import PAIR_SELECTIONS, SELECTIONS, SERIES_SE
 from potstill.data.series import SeriesSource
 from potstill.dataset_file.text_io import has_texts
 from potstill.kinds import get_kind
-from potstill.tasks import Classification, Retrieval, get_task
+from potstill.tasks import Classification, Regression, Retrieval, get_task
 
 __all__ = [
     "AVIF_BYTES", "ROUNDS", "TIGHT_BYTES", "RealSetSpace", "RealWay", "candidate_codecs", "has_label_bits",
@@ -164,6 +164,9 @@ def _other_selections(train: Source, expected: int) -> tuple[str, ...]:
     """Return the selections that are tried where there are no classes."""
     if isinstance(train, SeriesSource):
         return SERIES_SELECTIONS
+    if isinstance(get_task(train), Regression) and not train.input.parts:
+        cheap = selection_operations(train, "k-means", [expected]) <= MAX_SELECTION_OPERATIONS
+        return ("random", "k-means") if cheap else ("random",)
     if not isinstance(get_task(train), Retrieval):
         return PAIR_SELECTIONS[:1]
     affordable = selection_operations(train, "prototypes", [expected]) <= MAX_SELECTION_OPERATIONS

@@ -28,6 +28,8 @@ _HARDER = (0.95, 0.14)
 each bit (benchmarks/fill.py)."""
 _ROOM = 0.99
 """Fraction of the budget that is planned for, as the samples that will be selected are others."""
+_FULL, _PARTS = 0.9, 50
+"""Fraction of the budget from which a shortened set is full, and the part of the items that is told apart otherwise."""
 
 
 def count_coded_samples(
@@ -110,6 +112,9 @@ def write_within(
 ) -> Distilled:  # fmt: skip
     """Write a set in at most ``most`` bytes: while it takes more, classes lose their last items.
 
+    A codec may change its form with the number of items, so that a few less take far fewer bytes: where what is kept
+    leaves more than a tenth of them over, more items are tried.
+
     Args:
         train: source of the samples.
         counts: items of each class of a made set with soft labels, whose items are in the order of the classes.
@@ -119,22 +124,31 @@ def write_within(
     """
     classes = _classes(contents, train, counts)
     at_first = torch.bincount(classes)
-    n = len(classes)
-    while True:
-        small = write(contents)
+    firsts = at_first.cumsum(0) - at_first
+    places = torch.empty_like(classes)
+    by_class = classes.argsort(stable=True)
+    places[by_class] = torch.arange(len(classes)) - firsts[classes[by_class]]
+    small, n = write(contents), len(classes)
+    if (size := charged_bytes(small.metadata["bytes"])) <= most:
+        return small
+    fitting: Distilled | None = None
+    low, above, total = 0, n, n * most // size
+    while kept := _shortened(at_first, at_first, total):
+        if not low < (now := sum(kept)) < above:
+            break
+        small = write(_subset(contents, places < torch.tensor(kept)[classes]))
         size = charged_bytes(small.metadata["bytes"])
-        if size <= most or not (
-            kept := _shortened(now := torch.bincount(classes), at_first, len(classes) * most // size)
-        ):
-            if n > len(classes):
-                kind = "inputs" if contents.index is None else "samples"
-                note(f"the last {n - len(classes):,} {kind} were left out, so that the set fits its bytes")
-            return small
-        firsts = now.cumsum(0) - now
-        places = torch.empty_like(classes)
-        by_class = classes.argsort(stable=True)
-        places[by_class] = torch.arange(len(classes)) - firsts[classes[by_class]]
-        contents, classes = _subset(contents, mask := places < torch.tensor(kept)[classes]), classes[mask]
+        if size <= most:
+            low, fitting = now, small
+        else:
+            above = now
+        if fitting is not None and (_FULL * most <= size <= most or above - low <= max(1, n // _PARTS)):
+            break
+        total = now * most // size if fitting is None else (low + above) // 2
+    if above < n or fitting is not None:
+        kind = "inputs" if contents.index is None else "samples"
+        note(f"the last {n - (low or above):,} {kind} were left out, so that the set fits its bytes")
+    return small if fitting is None else fitting
 
 
 def _shortened(counts: Tensor, at_first: Tensor, total: int) -> list[int]:

@@ -7,6 +7,7 @@ inputs.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 from potstill._util.progress import ProgressReporter
@@ -29,7 +30,7 @@ PLAN_STEPS = 12
 _LEAST_STEPS = 100
 """Steps of a run below which short ones would be a large part of it."""
 _TRIES = 2
-"""Short runs at most."""
+"""Short runs at most; one more where bytes are not in proportion to inputs."""
 _FILLED = 0.05
 """Part of the aim by which a short run's set may miss it."""
 _ROOM = {"by inputs": 0.88, "finely": 0.96, "by a bit": 0.85}
@@ -127,9 +128,10 @@ def find_planned_bytes(
     most, repair = run.max_bytes, _repair(run)
     assert most is not None
     planned, tried = most, run
+    fitting, above = 0, math.inf  # inputs that had fewer bytes than the aim, and more
     silent = ProgressReporter(silent=True)
     quiet = RunIO(progress=None, executor=io.executor, preparing=silent.report_count)
-    for _ in range(_TRIES):
+    for n in range(_TRIES + 1):
         time = None if limits.clock is None else TimeLimit(SHORT_TIME * limits.clock.remaining)
         short = RunLimits(steps=PLAN_STEPS, time_limit=time)
         sizes = execute(dataclasses.replace(tried, max_bytes=None), short, quiet, silent).metadata["bytes"]
@@ -140,10 +142,17 @@ def find_planned_bytes(
             aim += size * len(tried.problem.sizes) / inputs  # one more of each class at once: what is over is left out
         if abs(size - aim) <= _FILLED * aim:
             break
-        following, wanted = _scaled(tried, planned, planned_by, aim / size)
+        fitting, above = (max(fitting, inputs), above) if size < aim else (fitting, min(above, inputs))
+        wanted = inputs * aim / size
+        # where bytes are not in proportion to inputs, a codec's form changes with their number
+        is_between = fitting < wanted < above
+        factor = aim / size if is_between else math.sqrt(fitting * above) / inputs
+        following, planned_by_these = _scaled(tried, planned, planned_by, factor)
         if following.problem.sizes == tried.problem.sizes:
             break
-        tried, planned = following, wanted
+        tried, planned = following, planned_by_these
+        if is_between and n + 1 >= _TRIES:
+            break
     return planned
 
 
