@@ -269,7 +269,7 @@ def test_the_time_that_real_samples_leave_is_used_to_search_on(few, three_steps,
     assert [c.name for c in repeated] == [answer.choice["chosen"]]
     assert repeated[0].draw == answer.choice["draws"]["chosen"]
     plain = potstill.distill(few, **{**answer.choice["recipe"], **SMALL})
-    assert torch.equal(plain.inputs, answer.inputs)
+    assert set(answer.index.tolist()) <= set(plain.index.tolist()), "the same draw, which may be filled by one more"
     again = potstill.distill(few, **{**answer.choice["repeat"], **SMALL})
     assert len(given) == 2
     assert torch.equal(again.inputs, answer.inputs)

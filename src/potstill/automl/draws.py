@@ -5,6 +5,7 @@ choose, without those that it holds. As these differ from draw to draw, a draw's
 mean of all draws, sample by sample.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 
@@ -26,6 +27,8 @@ __all__ = ["Drawn", "best_draw", "centred_scores", "held_positions"]
 
 MOST = 16
 """Draws at most."""
+WAYS = 2
+"""Ways to keep real samples that are drawn, in turn."""
 LARGEST = 0.25
 """Part of the training samples that a draw may hold: larger ones are alike, and leave few samples to be scored on."""
 SHARE = 0.1
@@ -69,36 +72,35 @@ def best_draw(
     given = rival.candidate.draw
     if race.seconds is None:
         return None if given is None else _finished(race, judge, _drawn(race, rival.candidate, given), held, 0)
-    ways = [
-        e for e in [rival, *race.entries]
-        if e.candidate.is_drawn and e.merit_rows and not is_behind(e, rival)
-        and e.distilled is not None and len(e.distilled) <= LARGEST * len(race.runs.splits.train)
-    ]  # fmt: skip
-    ways = list({e.candidate.name: e for e in ways}.values())[:2]
-    if not ways:
+    near = [e for e in [rival, *race.entries] if e.candidate.is_real and e.merit_rows and not is_behind(e, rival)]
+    most = LARGEST * len(race.runs.splits.train)
+    small = [e for e in near if e.distilled is not None and len(e.distilled) <= most]
+    ways = list({e.candidate.name: e for e in small if e.candidate.is_drawn}.values())[:WAYS]
+    if not ways or (rival.candidate.is_drawn and rival not in ways):
         return None
     leads = bool(made) and made[0].merit > rival.merit + MARGIN
     number = int(race.once("draws", lambda: _affordable(race, judge, ways, leads)))
     if number < 2:
         return None
+    turns = [ways[n % len(ways)] for n in range(number)] + ([] if rival in ways else [rival])
     drawn = []
-    for n in range(number):
-        try:
-            drawn.append(_drawn(race, ways[n % len(ways)].candidate, n + 1))
-        except PotstillError:
-            continue  # of all training data one sample of each class does not fit
+    for n, way in enumerate(turns):
+        with contextlib.suppress(PotstillError):  # of all training data one sample of each class does not fit
+            drawn.append(_drawn(race, way.candidate, n + 1))
+    if len(drawn) < 2:
+        return None
     alone = dataclasses.replace(judge, held_out=dataclasses.replace(judge.held_out, singly=True))
     inside = [_inside(race, held, entry) for entry in drawn]
     alive, means = list(range(len(drawn))), dict[int, float]()
     for rung in range(2 if race.options.students > 1 else 1):
-        most = num_students(2 * rung, race.options.students)
+        students = num_students(2 * rung, race.options.students)
         for n in alive:
             entry = drawn[n]
             have = len(entry.merit_rows)
             named = f"draw {entry.candidate.draw} of {entry.candidate.name}"
-            entry.merit_rows += list(alone.merits_by_students(entry, named, range(have, most)))
-            race.runs.reporter.report_count("draws of real samples", n + 1, number)
-        rows = {n: torch.stack(drawn[n].merit_rows).double().mean(0) for n in alive}
+            entry.merit_rows += list(alone.merits_by_students(entry, named, range(have, students)))
+            race.runs.reporter.report_count("draws of real samples", n + 1, len(drawn))
+        rows = {n: torch.stack(drawn[n].merit_rows).mean(0) for n in alive}
         means = centred_scores(rows, {n: ~inside[n] for n in alive}, alone.held_out.columns[0])
         ranked = survivors([means[n] for n in alive], len(alive))
         alive = [alive[i] for i in ranked][: max(2, -(-len(alive) // 3))]
@@ -127,7 +129,11 @@ def centred_scores(
 def _affordable(race: Race, judge: Judge, ways: Sequence[Entry], leads: bool) -> int:
     """Return how many draws the time allows."""
     assert race.seconds is not None
-    each = max(e.setup for e in ways) + _WORK * judge.cost
+    begun = race.runs.spent()
+    for way in ways:
+        with contextlib.suppress(PotstillError):
+            _drawn(race, way.candidate, 1)
+    each = (race.runs.spent() - begun) / len(ways) + _WORK * judge.cost
     confirming = 3 * race.options.confirm * judge.cost
     left = LEFT * (race.seconds - race.runs.spent()) - confirming
     seconds = min(left, SHARE * race.seconds) if leads else left

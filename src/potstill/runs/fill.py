@@ -30,7 +30,10 @@ PLAN_STEPS = 12
 _LEAST_STEPS = 100
 """Steps of a run below which short ones would be a large part of it."""
 _TRIES = 2
-"""Short runs at most; one more where bytes are not in proportion to inputs."""
+"""Short runs at most."""
+_JUMP, _MORE_TRIES = 1.5, 2
+"""Ratio of what a too small and a too large set say would fill the bytes, from which they are not in proportion to
+inputs, and further short runs then."""
 _FILLED = 0.05
 """Part of the aim by which a short run's set may miss it."""
 _ROOM = {"by inputs": 0.88, "finely": 0.96, "by a bit": 0.85}
@@ -128,10 +131,11 @@ def find_planned_bytes(
     most, repair = run.max_bytes, _repair(run)
     assert most is not None
     planned, tried = most, run
-    fitting, above = 0, math.inf  # inputs that had fewer bytes than the aim, and more
+    below: tuple[int, float, int] | None = None  # inputs, those that would fill the aim in proportion, planned bytes
+    above: tuple[int, float, int] | None = None
     silent = ProgressReporter(silent=True)
     quiet = RunIO(progress=None, executor=io.executor, preparing=silent.report_count)
-    for n in range(_TRIES + 1):
+    for n in range(_TRIES + _MORE_TRIES):
         time = None if limits.clock is None else TimeLimit(SHORT_TIME * limits.clock.remaining)
         short = RunLimits(steps=PLAN_STEPS, time_limit=time)
         sizes = execute(dataclasses.replace(tried, max_bytes=None), short, quiet, silent).metadata["bytes"]
@@ -142,16 +146,19 @@ def find_planned_bytes(
             aim += size * len(tried.problem.sizes) / inputs  # one more of each class at once: what is over is left out
         if abs(size - aim) <= _FILLED * aim:
             break
-        fitting, above = (max(fitting, inputs), above) if size < aim else (fitting, min(above, inputs))
-        wanted = inputs * aim / size
-        # where bytes are not in proportion to inputs, a codec's form changes with their number
-        is_between = fitting < wanted < above
-        factor = aim / size if is_between else math.sqrt(fitting * above) / inputs
+        found = inputs, inputs * aim / size, planned
+        below, above = (found, above) if size < aim else (below, found)
+        factor, jumps = aim / size, False
+        if below is not None and above is not None and below[1] > _JUMP * above[1]:
+            # a codec's form changes with the number of inputs, and bytes are not in proportion to them
+            factor, jumps = math.sqrt(below[0] * above[0]) / inputs, True
+            if n + 1 == _TRIES + _MORE_TRIES:
+                return below[2]
         following, planned_by_these = _scaled(tried, planned, planned_by, factor)
         if following.problem.sizes == tried.problem.sizes:
             break
         tried, planned = following, planned_by_these
-        if is_between and n + 1 >= _TRIES:
+        if not jumps and n + 1 >= _TRIES:
             break
     return planned
 
