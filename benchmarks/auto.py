@@ -16,8 +16,11 @@ machine.
 
 **Unseen data** (`benchmarks/unseen_data.py` writes the files), for each of which ``auto`` has as long as it is given:
 
-    python benchmarks/auto.py --data unseen/satellite.csv --label classes --bytes 2000 --sets 1 --seconds 12 \\
-        --auto-seconds 40 --repeats 3 --out results/auto_unseen
+    python benchmarks/auto.py --data unseen/vowel.csv --label Class --bytes 1000 --sets 1 --seconds 10 \\
+        --auto-seconds 60 --out results/auto_unseen
+
+Sets of which it was looked into why choices lose are in results/auto_mended, and the same before that in
+results/auto_before.
 
 What is not classes is judged by blocks of held-out samples; scores are then divided by that of a student who knows
 nothing, and so are fractions of it.

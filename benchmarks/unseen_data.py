@@ -12,7 +12,8 @@ pairs (emoji and names). `mnist-5k` needs no file. What the schedule lost on the
 **The second eight** were written down here, with their bytes, before ``auto`` saw any of them (`SECOND`): tables with
 classes (Vowel, DNA, PimaIndiansDiabetes of mlbench), a table of real values (BostonHousing of mlbench), a series (the
 square roots of the sunspots of each month, of R), grey pictures (the first forty glyphs of `benchmarks/glyphs.py`),
-pictures in colour (emoji with their categories, 32 pixels wide) and pairs (stamps and captions, `benchmarks/stamps.py`).
+pictures in colour (emoji with their categories, 32 pixels wide) and pairs (stamps and captions of
+`benchmarks/stamps.py`).
 """
 
 import argparse
@@ -52,8 +53,8 @@ def main() -> None:
     out: Path = args.out
     out.mkdir(parents=True, exist_ok=True)
     for name, package, label in (("Satellite", "mlbench", "classes"), ("Vehicle", "mlbench", "Class"),
-                                 ("spam", "kernlab", "type"), ("Vowel", "mlbench", "Class"), ("DNA", "mlbench", "Class"),
-                                 ("PimaIndiansDiabetes", "mlbench", "diabetes"),
+                                 ("spam", "kernlab", "type"), ("Vowel", "mlbench", "Class"),
+                                 ("DNA", "mlbench", "Class"), ("PimaIndiansDiabetes", "mlbench", "diabetes"),
                                  ("BostonHousing", "mlbench", None)):  # fmt: skip
         table(args.r_library / package / "data" / f"{name}.rda", name, label).to_csv(
             out / f"{name.lower()}.csv", index=False

@@ -5,6 +5,7 @@ import signal
 from typing import Any
 
 import pytest
+import torch
 
 import potstill
 from potstill.core import Splits
@@ -114,3 +115,35 @@ def test_a_plan_says_that_more_inputs_may_fit(digits: Splits) -> None:
     assert any("inputs are counted as packed" in note for note in notes)
     notes = potstill.plan(digits, "dm", ipc=1, profile_steps=0, progress=None, network="mlp", device="cpu").notes
     assert not any("packed" in note for note in notes)
+
+
+@pytest.fixture(scope="module")
+def uneven_columns() -> Splits:
+    """Rows of fifty columns, mostly zeros, with a few large values: a range for each column takes many more bytes than
+    one range for all."""
+    draw = torch.Generator().manual_seed(0)
+    x = torch.rand(900, 50, generator=draw)
+    x = torch.where(x < 0.8, torch.zeros(()), 20 * (x - 0.8))
+    x[torch.arange(900), torch.randint(50, (900,), generator=draw)] *= 30
+    loaded = potstill.load_data((x.numpy(), (x[:, :25].sum(1) > x[:, 25:].sum(1)).long().numpy()))
+    return Splits(train=loaded.train, test=None)
+
+
+ROWS: dict[str, Any] = {**PIXELS, "network": "mlp", "steps": 4}
+
+
+def test_bytes_are_filled_where_a_codec_takes_another_form_for_more_inputs(uneven_columns: Splits) -> None:
+    """From 160 inputs on every column has a range of its own, for three times the bytes: two short runs, one on each
+    side, left 62 % of the budget."""
+    filled = potstill.distill(uneven_columns, "dm", bytes=700, **ROWS)
+    assert filled.metadata["bytes"]["total"] > 0.7 * 700
+    assert len(filled) > 140
+
+
+def test_a_set_that_is_too_large_keeps_as_many_inputs_as_fit(uneven_columns: Splits) -> None:
+    """It lost inputs in proportion to its bytes, which fell by more than that: 65 of 163 were left."""
+    cut = potstill.distill(uneven_columns, "dm", bytes=1000, planned_bytes=2500, **ROWS)
+    assert 150 < len(cut) < 160
+    assert cut.metadata["bytes"]["total"] <= 1000
+    exact = potstill.distill(uneven_columns, "dm", bytes=400, planned_bytes=2500, **ROWS)
+    assert 0.8 * 400 < exact.metadata["bytes"]["total"] <= 400

@@ -81,6 +81,7 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "architecture": architecture.listed,
     "augmentation": augmentation.augmentation,
     "auto": chosen.auto,
+    "auto-mended": chosen.mended,
     "auto-unseen": chosen.unseen,
     "balance": small_sets.balance,
     "benchmark-map": sources.benchmark_map,

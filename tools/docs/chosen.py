@@ -11,7 +11,7 @@ from potstill.evaluation.candidate_trials import AccuracyLoss, paired_loss
 from potstill.evaluation.statistics import summary
 from tools.docs.parts import table
 
-__all__ = ["auto", "fair_gaps", "repeated_gaps", "unseen"]
+__all__ = ["auto", "fair_gaps", "mended", "repeated_gaps", "unseen"]
 
 
 def auto(root: Path) -> str:
@@ -50,21 +50,18 @@ def unseen(root: Path) -> str:
     """A row for each data set that the schedule was not made on: the grid's best, the best real samples, and auto."""
     rows: list[list[object]] = []
     machine: dict[str, Any] = {}
-    worse = choices = 0
+    near = worse = choices = 0
     for found, gaps, whole in repeated_gaps(root, "auto_unseen"):
         machine, grid = found["machine"], _grid(found)
-        means = {name: 100 * float(right.mean()) for name, right in grid.items()}
-        best, real = max(means, key=lambda name: means[name]), means["real"]
-        chosen = [100 * float(cell["accuracy"]) for cell in found["auto"].values()]
-        behind_real = [
-            paired_loss(grid["real"], _right(found, cell), confidence=0.975) for cell in found["auto"].values()
-        ]
-        worse, choices = worse + _worse(behind_real), choices + len(gaps)
+        best, means = _best(grid)
+        behind = _behind_real(found)
+        near += whole["mean"] <= 1
+        worse, choices = worse + _worse(behind), choices + len(gaps)
         rows.append(
             [
-                f"{found['data']}, {found['bytes']:,} bytes", f"`{best}` {means[best]:.1f}", f"{real:.1f}",
-                ", ".join(f"{value:.1f}" for value in chosen), _interval(whole), f"{_worse(gaps)} of {len(gaps)}",
-                f"{_worse(behind_real)} of {len(gaps)}",
+                f"{found['data']}, {found['bytes']:,} bytes", f"`{_short(best)}` {means[best]:.1f}",
+                f"{means['real']:.1f}", _scores(found), _interval(whole), f"{_worse(gaps)} of {len(gaps)}",
+                f"{_worse(behind)} of {len(gaps)}",
                 f"{sum(cell['answer'] == 'real' for cell in found['auto'].values())} of {len(gaps)}",
             ]
         )  # fmt: skip
@@ -76,9 +73,60 @@ def unseen(root: Path) -> str:
     ]  # fmt: skip
     return (
         f"{table(head, rows)}\n\n{machine['processor']}, one thread of a busy machine, torch {machine['torch']}. "
-        f"`benchmarks/unseen_data.py`, `benchmarks/auto.py`\n\n**{worse} of {choices} choices are significantly worse "
-        "than coded real samples.**"
+        f"`benchmarks/unseen_data.py`, `benchmarks/auto.py`\n\n**The mean gap is at most a point on {near} of "
+        f"{len(rows)}; {worse} of {choices} choices are significantly worse than coded real samples.**"
     )
+
+
+def mended(root: Path) -> str:
+    """A row for each data set whose losses were looked into: auto before that, and afterwards where measured again."""
+    rows: list[list[object]] = []
+    again = {found["data"]: (found, whole) for found, _, whole in repeated_gaps(root, "auto_mended")}
+    counts = [0, 0, 0, 0]
+    for found, _, whole in repeated_gaps(root, "auto_before"):
+        cells: list[object] = []
+        for at, measured in enumerate(((found, whole), again.get(found["data"]))):
+            if measured is None:
+                cells += ["not measured again", "", ""]
+                continue
+            of, gap = measured
+            behind = _behind_real(of)
+            counts[2 * at] += _worse(behind)
+            counts[2 * at + 1] += len(behind)
+            cells += [_scores(of), _interval(gap), f"{_worse(behind)} of {len(behind)}"]
+        rows.append([f"{found['data']}, {found['bytes']:,} bytes", *cells])
+    if not rows:
+        return "Nothing has been measured yet."
+    head: list[object] = ["data"]
+    for when in ("before", "now"):
+        head += [f"auto {when}", f"gap to the grid's best {when}", f"significantly worse than coded real {when}"]
+    return (
+        f"{table(head, rows)}\n\nBefore, {counts[0]} of {counts[1]} choices were significantly worse than coded real "
+        f"samples, now {counts[2]} of {counts[3]}."
+    )
+
+
+def _best(grid: dict[str, torch.Tensor]) -> tuple[str, dict[str, float]]:
+    """The grid's best way, and the mean of each in points."""
+    means = {name: 100 * float(right.mean()) for name, right in grid.items()}
+    return max(means, key=lambda name: means[name]), means
+
+
+def _short(name: str) -> str:
+    """A candidate without its settings, but for what it is made over."""
+    method, _, rest = name.partition(":")
+    over = rest.partition("/")[2].partition("%")[0].partition(":")[0]
+    return f"{method}/{over}" if over else method
+
+
+def _scores(found: dict[str, Any]) -> str:
+    return ", ".join(f"{100 * float(cell['accuracy']):.1f}" for cell in found["auto"].values())
+
+
+def _behind_real(found: dict[str, Any]) -> list[AccuracyLoss]:
+    """The gap of each choice to the grid's coded real samples."""
+    real = _grid(found)["real"]
+    return [paired_loss(real, _right(found, cell), confidence=0.975) for cell in found["auto"].values()]
 
 
 def _interval(whole: dict[str, Any]) -> str:

@@ -34,7 +34,9 @@ SOURCES: dict[str, tuple[tuple[str, str], ...]] = {
         ("choose", "benchmarks/choose.py"), ("effort.json", "benchmarks/effort.py"),
         ("sane-digits.json", "benchmarks/sane.py"), ("tiny-pictures.json", "benchmarks/tiny_pictures.py"),
     ),
-    "automatic": (("auto", "benchmarks/auto.py"),),
+    "automatic": (
+        ("auto", "benchmarks/auto.py"), ("auto_unseen", "benchmarks/auto.py"), ("auto_mended", "benchmarks/auto.py"),
+    ),
     "codecs": (
         ("coder.json", "benchmarks/coder.py"), ("stores.json", "benchmarks/stores.py"),
         ("table_codecs", "benchmarks/table_codecs.py"),

@@ -33,6 +33,9 @@ LARGEST = 0.25
 """Part of the training samples that a draw may hold: larger ones are alike, and leave few samples to be scored on."""
 SHARE = 0.1
 """Part of the time limit that draws may take where a made set is ahead, whose answer needs the rest."""
+_SELECTED = 3.0
+"""Times that a draw takes what making the set of a part of the data took, about: its samples are selected to count what
+fits, and then again."""
 _WORK = 1.7
 """Students of a draw, about: one each, and two more of a third of them."""
 
@@ -129,14 +132,16 @@ def centred_scores(
 def _affordable(race: Race, judge: Judge, ways: Sequence[Entry], leads: bool) -> int:
     """Return how many draws the time allows."""
     assert race.seconds is not None
-    begun = race.runs.spent()
+    begun, students = race.runs.spent(), _WORK * judge.cost
+    left = LEFT * (race.seconds - begun) - 3 * race.options.confirm * judge.cost
+    seconds = min(left, SHARE * race.seconds) if leads else left
+    if 2 * sum(_SELECTED * way.setup + students for way in ways) > seconds:
+        return 0
     for way in ways:
         with contextlib.suppress(PotstillError):
             _drawn(race, way.candidate, 1)
-    each = (race.runs.spent() - begun) / len(ways) + _WORK * judge.cost
-    confirming = 3 * race.options.confirm * judge.cost
-    left = LEFT * (race.seconds - race.runs.spent()) - confirming
-    seconds = min(left, SHARE * race.seconds) if leads else left
+    took = race.runs.spent() - begun
+    each, seconds = took / len(ways) + students, seconds - took
     return max(0, min(MOST, int(seconds / each))) if each > 0 else MOST
 
 
