@@ -79,30 +79,31 @@ def unseen(root: Path) -> str:
 
 
 def mended(root: Path) -> str:
-    """A row for each data set whose losses were looked into: auto before that, and afterwards where measured again."""
+    """A row for each data set that was measured again after its losses were looked into, and a sentence on them all."""
     rows: list[list[object]] = []
     again = {found["data"]: (found, whole) for found, _, whole in repeated_gaps(root, "auto_mended")}
-    counts = [0, 0, 0, 0]
+    worse = choices = 0
+    others = []
     for found, _, whole in repeated_gaps(root, "auto_before"):
-        cells: list[object] = []
-        for at, measured in enumerate(((found, whole), again.get(found["data"]))):
-            if measured is None:
-                cells += ["not measured again", "", ""]
-                continue
-            of, gap = measured
-            behind = _behind_real(of)
-            counts[2 * at] += _worse(behind)
-            counts[2 * at + 1] += len(behind)
-            cells += [_scores(of), _interval(gap), f"{_worse(behind)} of {len(behind)}"]
-        rows.append([f"{found['data']}, {found['bytes']:,} bytes", *cells])
+        behind = _behind_real(found)
+        worse, choices = worse + _worse(behind), choices + len(behind)
+        if found["data"] not in again:
+            others.append(f"`{found['data']}`")
+            continue
+        now, gap = again[found["data"]]
+        cells = [
+            [_scores(of), _interval(of_all), f"{_worse(_behind_real(of))} of {len(of['auto'])}"]
+            for of, of_all in ((found, whole), (now, gap))
+        ]
+        rows.append([f"{found['data']}, {found['bytes']:,} bytes", *cells[0], *cells[1]])
     if not rows:
         return "Nothing has been measured yet."
     head: list[object] = ["data"]
     for when in ("before", "now"):
         head += [f"auto {when}", f"gap to the grid's best {when}", f"significantly worse than coded real {when}"]
     return (
-        f"{table(head, rows)}\n\nBefore, {counts[0]} of {counts[1]} choices were significantly worse than coded real "
-        f"samples, now {counts[2]} of {counts[3]}."
+        f"{table(head, rows)}\n\nBefore, {worse} of {choices} choices on {len(rows) + len(others)} sets were "
+        f"significantly worse than coded real samples. Not measured again: {', '.join(others)}."
     )
 
 

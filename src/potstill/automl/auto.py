@@ -196,7 +196,7 @@ def _answer(race: Race, progress: Callable[[Progress], None]) -> Distilled:
         small = runs.run(rival, runs.fill_real(runs.resolve_answer(rival.candidate)), None, None, progress=progress)
     small.record["choice"] = Choice(
         race=race, judge=judge, alive=alive, rival=rival, chosen_entry=chosen, gain=None if pair is None else pair.gain,
-        final_steps=final, last_look=last, drawn=drawn,
+        final_steps=final, last_look=last, draw=drawn,
         made_of=len(made_of), twice=twice, items=len(small), stored=charged_bytes(small.metadata["bytes"]),
         model=model, model_sentence=unasked_sentence(train) if model is None else model.sentence(judge.held_out),
     ).to_dict()  # fmt: skip
@@ -209,23 +209,23 @@ class _Pair:
 
     judge: Judge
     """With the held-out samples that the real ones do not hold."""
-    beside: str
-    """What the winner is compared with, for the journal."""
+    suffix: str
+    """End of names in the journal: the draw that the winner is compared with."""
     race: Race
     winner: Entry
     merits: tuple[Float[Tensor, "students parts"], Float[Tensor, "students parts"]]
 
     @classmethod
-    def of(cls, judge: Judge, winner: Entry, rival: Entry, drawn: Drawn | None, race: Race) -> "_Pair":
+    def of(cls, judge: Judge, winner: Entry, rival: Entry, draw: Drawn | None, race: Race) -> "_Pair":
         """Return both with fresh students of each."""
         names: list[int | str] = [race.entries.index(e) for e in (winner, rival)]
-        beside, fresh = "", _fresh(race)
-        if drawn is not None:
-            judge, rival = dataclasses.replace(judge, held_out=drawn.held_out), drawn.entry
-            beside = f" beside draw {rival.candidate.draw}"
-            names = [f"{name}{beside}" for name in names]
+        suffix, fresh = "", _fresh(race)
+        if draw is not None:
+            judge, rival = dataclasses.replace(judge, held_out=draw.held_out), draw.entry
+            suffix = f" beside draw {rival.candidate.draw}"
+            names = [f"{name}{suffix}" for name in names]
         made, real = (judge.merits_by_students(e, n, fresh) for e, n in zip((winner, rival), names, strict=True))
-        return cls(judge=judge, beside=beside, race=race, winner=winner, merits=(made, real))
+        return cls(judge=judge, suffix=suffix, race=race, winner=winner, merits=(made, real))
 
     @property
     def gain(self) -> tuple[AccuracyLoss, list[float]]:
@@ -237,18 +237,18 @@ class _Pair:
     @property
     def made_is_ahead(self) -> bool:
         """True where it is ahead by half a point on all held-out samples, and not shown to be behind on that part."""
-        made, real = (float(self._held(rows).mean()) for rows in self.merits)
+        made, real = (float(self._on_held_out(rows).mean()) for rows in self.merits)
         return made - real > MARGIN and self.gain[0].high > 0
 
     def look_again(self, small: Distilled, steps: int) -> float | None:
         """Return the answer's score where it is not ahead of the real samples, though it was made of the held-out
         samples, too; ``None``: it is ahead."""
         again = Entry(candidate=self.winner.candidate, distilled=small, steps=steps)
-        rows = self.judge.merits_by_students(again, f"the answer{self.beside}", _fresh(self.race))
-        made, real = (float(self._held(merits).mean()) for merits in (rows, self.merits[1]))
+        rows = self.judge.merits_by_students(again, f"the answer{self.suffix}", _fresh(self.race))
+        made, real = (float(self._on_held_out(merits).mean()) for merits in (rows, self.merits[1]))
         return None if made > real else made
 
-    def _held(self, rows: Float[Tensor, "students parts"]) -> Float[Tensor, "students held"]:
+    def _on_held_out(self, rows: Float[Tensor, "students parts"]) -> Float[Tensor, "students held"]:
         return rows[:, torch.cat(self.judge.held_out.columns)]
 
 

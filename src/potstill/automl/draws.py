@@ -45,7 +45,7 @@ class Drawn:
     """The draw of real samples that is the answer, if real samples are."""
 
     entry: Entry
-    """Of a candidate with its draw; its set is of all training data."""
+    """Its candidate names the draw, and its set is of all training data."""
     held_out: HeldOut
     """Held-out samples that it does not hold."""
     tried: int
@@ -61,27 +61,29 @@ def held_positions(train: Source, fraction: float, seed: int) -> Int[Tensor, " h
 
 
 def best_draw(
-    race: Race, judge: Judge, rival: Entry, held: Int[Tensor, " h"] | None, made: Sequence[Entry]
+    race: Race, judge: Judge, rival: Entry, held_index: Int[Tensor, " h"] | None, finalists: Sequence[Entry]
 ) -> Drawn | None:  # fmt: skip
     """Return the best draw of the real ways that are not behind; ``None`` where draws are not tried.
 
     Args:
         rival: the best real samples of a part of the data.
-        held: as `held_positions` returned it.
-        made: the candidates of the last rung, best first.
+        held_index: as `held_positions` returned it.
+        finalists: the candidates of the last rung, best first.
     """
-    if held is None or rival.distilled is None:
+    if held_index is None or rival.distilled is None:
         return None
     given = rival.candidate.draw
     if race.seconds is None:
-        return None if given is None else _finished(race, judge, _drawn(race, rival.candidate, given), held, 0)
+        return (
+            None if given is None else _finished(race, judge, _make_draw(race, rival.candidate, given), held_index, 0)
+        )
     near = [e for e in [rival, *race.entries] if e.candidate.is_real and e.merit_rows and not is_behind(e, rival)]
     most = LARGEST * len(race.runs.splits.train)
     small = [e for e in near if e.distilled is not None and len(e.distilled) <= most]
     ways = list({e.candidate.name: e for e in small if e.candidate.is_drawn}.values())[:WAYS]
     if not ways or (rival.candidate.is_drawn and rival not in ways):
         return None
-    leads = bool(made) and made[0].merit > rival.merit + MARGIN
+    leads = bool(finalists) and finalists[0].merit > rival.merit + MARGIN
     number = int(race.once("draws", lambda: _affordable(race, judge, ways, leads)))
     if number < 2:
         return None
@@ -89,11 +91,11 @@ def best_draw(
     drawn = []
     for n, way in enumerate(turns):
         with contextlib.suppress(PotstillError):  # of all training data one sample of each class does not fit
-            drawn.append(_drawn(race, way.candidate, n + 1))
+            drawn.append(_make_draw(race, way.candidate, n + 1))
     if len(drawn) < 2:
         return None
     alone = dataclasses.replace(judge, held_out=dataclasses.replace(judge.held_out, singly=True))
-    inside = [_inside(race, held, entry) for entry in drawn]
+    inside = [_inside(race, held_index, entry) for entry in drawn]
     alive, means = list(range(len(drawn))), dict[int, float]()
     for rung in range(2 if race.options.students > 1 else 1):
         students = num_students(2 * rung, race.options.students)
@@ -108,22 +110,22 @@ def best_draw(
         ranked = survivors([means[n] for n in alive], len(alive))
         alive = [alive[i] for i in ranked][: max(2, -(-len(alive) // 3))]
     best = max(alive, key=lambda n: means[n])
-    return _finished(race, judge, drawn[best], held, len(drawn))
+    return _finished(race, judge, drawn[best], held_index, len(drawn))
 
 
 def centred_scores(
-    rows: Mapping[int, Float[Tensor, " parts"]], valid: Mapping[int, Bool[Tensor, " parts"]], chosen: Int[Tensor, " c"]
+    rows: Mapping[int, Float[Tensor, " parts"]], valid: Mapping[int, Bool[Tensor, " parts"]], places: Int[Tensor, " c"]
 ) -> dict[int, float]:
     """Return the mean over each draw's valid parts of its merit less the mean of all draws for which they are valid.
 
     Args:
         rows: merits of each draw.
         valid: of each draw, the parts that it may be scored on.
-        chosen: places of the parts that count.
+        places: of the parts that count.
     """
     names = list(rows)
-    merits = torch.stack([rows[n][chosen] for n in names])
-    mask = torch.stack([valid[n][chosen] for n in names]).to(merits)
+    merits = torch.stack([rows[n][places] for n in names])
+    mask = torch.stack([valid[n][places] for n in names]).to(merits)
     centres = (merits * mask).sum(0) / mask.sum(0).clamp_min(1)
     means = ((merits - centres) * mask).sum(1) / mask.sum(1).clamp_min(1)
     return dict(zip(names, means.tolist(), strict=True))
@@ -139,28 +141,28 @@ def _affordable(race: Race, judge: Judge, ways: Sequence[Entry], leads: bool) ->
         return 0
     for way in ways:
         with contextlib.suppress(PotstillError):
-            _drawn(race, way.candidate, 1)
+            _make_draw(race, way.candidate, 1)
     took = race.runs.spent() - begun
     each, seconds = took / len(ways) + students, seconds - took
     return max(0, min(MOST, int(seconds / each))) if each > 0 else MOST
 
 
-def _drawn(race: Race, candidate: Candidate, draw: int) -> Entry:
+def _make_draw(race: Race, candidate: Candidate, draw: int) -> Entry:
     """Return a draw of all training data."""
     entry = Entry(candidate=dataclasses.replace(candidate, draw=draw))
     entry.distilled = race.runs.run(entry, race.runs.fill_real(race.runs.resolve_answer(entry.candidate)), None, None)
     return entry
 
 
-def _inside(race: Race, held: Int[Tensor, " h"], entry: Entry) -> Bool[Tensor, " h"]:
+def _inside(race: Race, held_index: Int[Tensor, " h"], entry: Entry) -> Bool[Tensor, " h"]:
     """Return which held-out samples a draw holds, or their groups."""
     assert entry.distilled is not None
     assert entry.distilled.index is not None
     train = race.runs.splits.train
     groups = get_groups(train)
     of = torch.arange(len(train)) if groups is None else groups
-    return torch.isin(of[held], of[entry.distilled.index.cpu()])
+    return torch.isin(of[held_index], of[entry.distilled.index.cpu()])
 
 
-def _finished(race: Race, judge: Judge, entry: Entry, held: Int[Tensor, " h"], tried: int) -> Drawn:
-    return Drawn(entry=entry, held_out=judge.held_out.without(_inside(race, held, entry)), tried=tried)
+def _finished(race: Race, judge: Judge, entry: Entry, held_index: Int[Tensor, " h"], tried: int) -> Drawn:
+    return Drawn(entry=entry, held_out=judge.held_out.without(_inside(race, held_index, entry)), tried=tried)

@@ -38,7 +38,7 @@ class Choice:
     last_look: float | None
     """Score of the winner made of all training data, where it is not ahead of real samples, which are the answer then;
     ``None``: it is, or real samples were ahead before."""
-    drawn: Drawn | None
+    draw: Drawn | None
     """The draw of real samples that the winner was compared with; ``None``: one alone was made."""
     made_of: int
     """Samples that the candidates' sets were made of."""
@@ -98,7 +98,7 @@ class Choice:
                 "confirm": options.confirm,
             },
             "tried": [self._describe_entry(e) for e in self.race.entries],
-            "draws": None if self.drawn is None else {"tried": self.drawn.tried, "chosen": self.rival.candidate.draw},
+            "draws": None if self.draw is None else {"tried": self.draw.tried, "chosen": self.rival.candidate.draw},
             "model": self._describe_model(),
             "twice_the_bytes": None if self.twice is None else self._describe_entry(self.twice),
             "repeat": shared | {
@@ -137,8 +137,8 @@ class Choice:
         held, gain, rival = self.judge.held_out, self.gain, self.rival
         what = f"{self.items:,} {'real samples' if self.chosen_entry.candidate.is_real else 'distilled samples'}"
         size = f"in {self.stored:,} bytes"
-        if self.chosen_entry.candidate.is_real and self.drawn is not None and self.drawn.tried:
-            what += f", the best of {self.drawn.tried} draws"
+        if self.chosen_entry.candidate.is_real and self.draw is not None and self.draw.tried:
+            what += f", the best of {self.draw.tried} draws"
         if winner is None or gain is None:
             whole = ", and these are all training samples" if self.items >= self.samples else ""
             found = [f"Keep {what}, by {rival.candidate.describe()}, {size}: no way to distil could be tried{whole}"]
@@ -160,7 +160,7 @@ class Choice:
             else:
                 shown = "" if loss.low > 0 else ", though that they are better is not shown"
                 found = [f"Take {what}, {size}{shown}: {beside}"]
-        confirming = (held if self.drawn is None else self.drawn.held_out).confirming
+        confirming = (held if self.draw is None else self.draw.held_out).confirming
         more = []
         if self.twice is not None:
             before = rival.merit

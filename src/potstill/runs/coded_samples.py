@@ -112,8 +112,8 @@ def write_within(
 ) -> Distilled:  # fmt: skip
     """Write a set in at most ``most`` bytes: while it takes more, classes lose their last items.
 
-    A codec may change its form with the number of items, so that a few less take far fewer bytes: where what is kept
-    leaves more than a tenth of them over, more items are tried.
+    A codec may change its form with the number of items, so that a few less take far fewer bytes: where more
+    than a tenth of them is left over, more items are tried.
 
     Args:
         train: source of the samples.
