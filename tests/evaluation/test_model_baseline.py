@@ -10,7 +10,7 @@ from potstill.core import Splits
 from potstill.errors import PotstillError
 from potstill.evaluation import model_baseline
 from potstill.evaluation.model_baseline import ModelJob, candidate_specs
-from potstill.evaluation.quantized_model import (
+from potstill.nn.quantized_model import (
     ModelSpec,
     PackedModel,
     QuantizedLayer,

@@ -23,7 +23,11 @@ from potstill.core.nested import single_tensor
 from potstill.errors import PotstillError
 from potstill.evaluation.byte_matched_baselines import BaselineContext
 from potstill.evaluation.measurement import EvaluationContext, Measurement, measurement_of_answers
-from potstill.evaluation.quantized_model import (
+from potstill.evaluation.student import predict
+from potstill.execution import Executor, Serial, choose_executor
+from potstill.kinds import get_kind
+from potstill.nn import default_network_name, factory_for
+from potstill.nn.quantized_model import (
     Family,
     ModelSpec,
     PackedModel,
@@ -31,16 +35,13 @@ from potstill.evaluation.quantized_model import (
     pack_network,
     unpack_network,
 )
-from potstill.evaluation.student import predict
-from potstill.execution import Executor, Serial, choose_executor
-from potstill.kinds import get_kind
-from potstill.nn import default_network_name, factory_for
 from potstill.rng import derive_seed, generator
 from potstill.tasks import PixelTask, get_targets, get_task, is_ragged
 
 __all__ = [
-    "MODEL", "ModelBaseline", "ModelCost", "ModelJob", "candidate_specs", "check_model_data", "count_weights",
-    "estimate_model_seconds", "make_model_baseline", "measure_model_cost", "model_contexts", "try_model_baseline",
+    "MODEL", "ModelBaseline", "ModelCost", "ModelJob", "TrainedModels", "candidate_specs", "check_model_data",
+    "count_weights", "estimate_model_seconds", "make_model_baseline", "measure_model_cost", "model_contexts",
+    "train_models", "try_model_baseline",
 ]  # fmt: skip
 
 MODEL = "model"
@@ -253,21 +254,36 @@ def model_contexts(
     return context, where
 
 
-def make_model_baseline(
-    context: EvaluationContext, where: BaselineContext, steps: int | None = None, *, quick: bool = False
-) -> ModelBaseline:
-    """Select a network of at most ``where.byte_budget`` bytes on held-out training data, train and measure it.
+@dataclass(frozen=True, kw_only=True)
+class TrainedModels:
+    """Networks of one architecture that was selected on held-out training data."""
+
+    spec: ModelSpec
+    packed: tuple[PackedModel, ...]
+    augment: str
+    trials: tuple[Mapping[str, Any], ...]
+    """Results on held-out training data, best first."""
+
+    @property
+    def largest(self) -> PackedModel:
+        """The network of most bytes."""
+        return max(self.packed, key=lambda p: p.bytes)
+
+
+def train_models(
+    context: EvaluationContext, where: BaselineContext, steps: int, *, quick: bool = False
+) -> TrainedModels:
+    """Select a network of at most ``where.byte_budget`` bytes on held-out training data, and train it on all of them.
 
     Args:
-        context: test data, number of networks, and where they are trained.
+        context: its ``train``, task and executor are used, and ``students`` is the number of networks.
         where: training data, bytes and seed.
-        steps: updates of a measured network. Default: 2,000.
+        steps: updates of a network.
         quick: choose among families alone, without longer trials of other bits and of augmentation.
 
     Raises:
         PotstillError: the data are not such as it takes, or not even the smallest network fits.
     """
-    started, steps = time.process_time(), STEPS if steps is None else steps
     check_model_data(context.train)
     outputs = get_task(context.train).outputs
     specs = candidate_specs(context.train.input, outputs, where.byte_budget)
@@ -284,22 +300,42 @@ def make_model_baseline(
             )
             for n in range(context.students)
         ]  # fmt: skip
-        packed = _trained(context, jobs, MODEL)
-        largest = max(packed, key=lambda p: p.bytes)
-        if largest.bytes > size:
-            spec = _narrower(spec)
-            continue
-        answers: list[Tensor | None] = [
-            predict(unpack_network(p, context.train.input.shape, outputs).to(context.test.device), context.test)
-            for p in packed
-        ]
-        settings = {"lr": None, "steps": steps, "augment": best.augment}
-        return ModelBaseline(
-            spec=spec, bytes=largest.bytes, parts=largest.to_dict(), steps=steps, augment=best.augment,
-            trials=tuple(t.to_dict() for t in ranked), seconds=time.process_time() - started,
-            measurement=measurement_of_answers(context, answers, settings), answers=answers,
+        made = TrainedModels(
+            spec=spec, packed=tuple(_trained(context, jobs, MODEL)), augment=best.augment,
+            trials=tuple(t.to_dict() for t in ranked),
         )  # fmt: skip
+        if made.largest.bytes <= size:
+            return made
+        spec = _narrower(spec)
     raise PotstillError(f"no trained network fits into {size:,} bytes")
+
+
+def make_model_baseline(
+    context: EvaluationContext, where: BaselineContext, steps: int | None = None, *, quick: bool = False
+) -> ModelBaseline:
+    """Select a network of at most ``where.byte_budget`` bytes on held-out training data, train and measure it.
+
+    Args:
+        context: test data, number of networks, and where they are trained.
+        where: training data, bytes and seed.
+        steps: updates of a measured network. Default: 2,000.
+        quick: choose among families alone, without longer trials of other bits and of augmentation.
+
+    Raises:
+        PotstillError: the data are not such as it takes, or not even the smallest network fits.
+    """
+    started, steps = time.process_time(), STEPS if steps is None else steps
+    made = train_models(context, where, steps, quick=quick)
+    shape, outputs = context.train.input.shape, get_task(context.train).outputs
+    answers: list[Tensor | None] = [
+        predict(unpack_network(p, shape, outputs).to(context.test.device), context.test) for p in made.packed
+    ]
+    settings = {"lr": None, "steps": steps, "augment": made.augment}
+    return ModelBaseline(
+        spec=made.spec, bytes=made.largest.bytes, parts=made.largest.to_dict(), steps=steps, augment=made.augment,
+        trials=made.trials, seconds=time.process_time() - started,
+        measurement=measurement_of_answers(context, answers, settings), answers=answers,
+    )  # fmt: skip
 
 
 def _refitted(trial: "_Trial", input: InputSpec, outputs: int, byte_budget: int) -> ModelSpec:

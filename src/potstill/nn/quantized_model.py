@@ -288,17 +288,19 @@ def unpack_network(packed: PackedModel, shape: tuple[int, ...], outputs: int) ->
     Raises:
         PotstillError: the parts do not fit each other.
     """
-    network = QuantizedNetwork(ModelSpec.from_bytes(packed.description), shape, outputs)
+    spec = ModelSpec.from_bytes(packed.description)
+    with torch.device("meta"):  # a description of a few bytes may be of a network that no memory holds
+        layers = QuantizedNetwork(spec, shape, outputs).quantized_layers
     ranges, channels, weights = (decode(part) for part in (packed.ranges, packed.channels, packed.weights))
-    layers = network.quantized_layers
     expected = [4 * len(layers), 2 * sum(len(t.weight) for t in layers), sum(t.weight.numel() for t in layers)]
     if [ranges.numel(), channels.numel(), weights.numel()] != expected:
         raise PotstillError(
             f"a network of this description needs {expected[2]:,} weights and {expected[1]:,} scales, but there are "
             f"{weights.numel():,} and {channels.numel():,}; write it again"
         )
+    network = QuantizedNetwork(spec, shape, outputs)
     at_channel = at_weight = 0
-    for n, layer in enumerate(layers):
+    for n, layer in enumerate(network.quantized_layers):
         count, size = len(layer.weight), layer.weight.numel()
         low_gain, step_gain, low_shift, step_shift = ranges[4 * n : 4 * n + 4].float()
         gains, shifts = channels[at_channel : at_channel + 2 * count].float().reshape(2, count)
