@@ -51,6 +51,15 @@ def test_where_it_loses_the_title_says_what_to_keep_and_how() -> None:
     assert found.text == "Keep 121 real pictures of petals as JPEG: distilling loses 6.0 points here"
 
 
+def test_random_samples_that_a_network_in_the_file_labels_are_no_baseline() -> None:
+    about = {"method": "random", "selection": True}
+    rivals = {"random": baseline(0.80, 0.10, (0.05, 0.15))}
+    assert judge_scorecard(scorecard(rivals, set=about)).kind == "reference"
+    found = judge_scorecard(scorecard(rivals, set=about, bytes={"total": 994, "labeller": 400}))
+    assert found.kind == "better"
+    assert found.text.startswith("40 random real pictures of petals with a network that labels them in 994 bytes train")
+
+
 def test_a_private_set_that_loses_says_what_its_rival_lacks() -> None:
     """Real samples are no rival where they must not be shared."""
     rivals = {"random": baseline(0.96, -0.06, WORSE)}

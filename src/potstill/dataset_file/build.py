@@ -12,6 +12,7 @@ from torch import Tensor
 from potstill.core import Inputs, InputSpec
 from potstill.core.nested import named_tensors, num_samples, tensor_names, tree_map
 from potstill.dataset_file.dataset import Distilled
+from potstill.dataset_file.labeller_io import labeller_to_json
 from potstill.dataset_file.metadata import FORMAT, input_to_json, scores_to_json, task_to_json, to_json
 from potstill.dataset_file.normalization import normalization_to_json, to_float32
 from potstill.dataset_file.payload_io import bytes_by_part, decode_contents, encode_contents, with_draw
@@ -69,6 +70,7 @@ def build(contents: Contents, schema: Schema, provenance: Provenance, encoding: 
         "input": input_to_json(schema.input),
         "normalization": normalization_to_json(schema.normalization),
         **encoder_to_json(contents.encoder),
+        **labeller_to_json(contents.labeller),
         "training": training,
         "source": provenance.source,
         "outcome": provenance.outcome,

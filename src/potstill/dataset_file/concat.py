@@ -148,6 +148,11 @@ def _check_compatible(first: Distilled, other: Distilled) -> None:
     if first.input != other.input:
         kinds = " and ".join(f"{s.input.kind} {format_shape(s.input)} ({s.input.units})" for s in (first, other))
         raise PotstillError(f"sets of different inputs cannot be joined: {kinds}, or of other columns")
+    if first.labeller is not None or other.labeller is not None:
+        raise PotstillError(
+            "a set with a labeller cannot be joined, as its network is of its own classes; make one set of all data, "
+            "or leave labels network out"
+        )
     if (first.scores is None) != (other.scores is None) or (
         first.scores is not None and first.classes != other.classes
     ):

@@ -26,6 +26,7 @@ from potstill.core import InputSpec, Normalization, Task
 from potstill.core.nested import OFFSETS, sample
 from potstill.data.text_encoder import TextEncoder
 from potstill.dataset_file.files import write_atomic
+from potstill.dataset_file.labeller_io import Labeller
 from potstill.dataset_file.metadata import input_from_json, is_classification, task_from_json
 from potstill.dataset_file.packed_tensors import set_file
 from potstill.dataset_file.replacing import describe_conflict
@@ -138,6 +139,11 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
         """Encoder of texts: ``small.encoder.encode(texts)`` gives vectors as inputs of the set are, in data units;
         ``None``: inputs are no texts, or a user's own function made them."""
         return self._contents.encoder
+
+    @property
+    def labeller(self) -> Labeller | None:
+        """Small network in the file that labels views of the inputs (`training_samples`); ``None``: it has none."""
+        return self._contents.labeller
 
     @property
     def index(self) -> Tensor | None:
@@ -266,6 +272,34 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
         """Return all inputs (n, …) as students see them: normalised, and whitened where the set is."""
         self._require_inputs()
         return self._model_space
+
+    def training_samples(self, samples: int | None = None) -> tuple[Any, Tensor]:
+        """Return inputs in model space and targets to train on.
+
+        Of a set with a `labeller` they are views of its inputs (crops, flips, CutMix) and the labeller's probabilities
+        for them, the same for every reader: train on them as they are, without further augmentation. Of other sets
+        they are `model_space` and `labels`.
+
+        Args:
+            samples: number of views. Default: as the file says. Of other sets it has no effect.
+
+        Returns:
+            Inputs (m, …), and targets (m,) or (m, k).
+
+        Examples:
+            >>> small = potstill.distill("digits", "herding", ipc=2, progress=None)
+            >>> x, y = small.training_samples()
+            >>> tuple(x.shape), y.dtype
+            ((20, 1, 8, 8), torch.int64)
+        """
+        self._require_inputs()
+        if self.labeller is None:
+            return self._model_space, self.labels
+        return self.labeller.label(self._model_space, len(self.classes), samples)
+
+    def count_training_samples(self) -> int:
+        """Return the number of `training_samples`, without making them."""
+        return len(self) if self.labeller is None else max(len(self), self.labeller.samples)
 
     def with_weights(self) -> Dataset[tuple[Any, ...]]:
         """Return a ``Dataset`` of (input, label, weight), weights with mean 1: all 1 where the set has none."""

@@ -12,6 +12,7 @@ from potstill._util.privacy_words import describe_coverage, describe_privacy
 from potstill.core import Inputs
 from potstill.core.nested import named_tensors
 from potstill.dataset_file.dataset import Distilled, format_shape
+from potstill.dataset_file.labeller_io import LABELLER
 from potstill.dataset_file.load import load
 from potstill.dataset_file.metadata import input_from_json, is_classification, task_from_json
 from potstill.tasks import is_ragged, target_mask
@@ -48,6 +49,7 @@ def inspect(distilled: Distilled | str | Path) -> dict[str, Any]:
         "labels": _label_kind(small),
         "per_class": dict(zip(classes, counts, strict=True)),
         "range": _value_range(small.inputs),
+        "labeller": None if small.labeller is None else small.labeller.describe(),
         "weights": None if small.weights is None else _weight_summary(small.weights),
         "file_bytes": small.path.stat().st_size if small.path is not None and small.path.is_file() else None,
         "shared_decoder_bytes": shared_decoder_bytes(small.metadata),
@@ -70,6 +72,13 @@ def _decoder_lines(stored: int, shared: int) -> list[str]:
         f"decoder     {shared:,} bytes more of what it decodes by, which other sets may share: {stored + shared:,} in "
         "all"
     ]
+
+
+def _labeller_lines(metadata: dict[str, Any], network: str | None) -> list[str]:
+    """Return the network that labels views, and their number; nothing where there is none."""
+    if network is None:
+        return []
+    return [f"labeller    {network}, labels {metadata[LABELLER]['samples']:,} views, which students learn"]
 
 
 def _drawn_lines(metadata: dict[str, Any]) -> list[str]:
@@ -221,10 +230,11 @@ def describe(summary: dict[str, Any]) -> str:
         f"values      {low:.3f} to {high:.3f} ({_escape(metadata.get('space', spec.get('units')))})",
         f"stored      {size['total']:,} bytes: "
         + ", ".join(f"{part} {size[part]:,}" for part in ("inputs", "labels", "decoder"))
-        + "".join(f", {part} {size[part]:,}" for part in ("weights", "captions") if part in size)
+        + "".join(f", {part} {size[part]:,}" for part in ("weights", "captions", "labeller") if part in size)
         + (f" (and a whitening of {_escape(size['whitening'])})" if "whitening" in size else "")
         + (f" (and an encoder of texts of {_escape(size['encoder'])})" if "encoder" in size else "")
         + (f" (and names of {_escape(size['names'])} in its header)" if "names" in size else ""),
+        *_labeller_lines(metadata, summary["labeller"]),
         *_drawn_lines(metadata),
         *_decoder_lines(size["total"], shared_decoder_bytes(metadata)),
         *_file_lines(size, summary["file_bytes"]),

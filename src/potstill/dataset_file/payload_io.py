@@ -35,6 +35,7 @@ from potstill.core import (
 )
 from potstill.core.nested import concat, named_tensors, tensor_names, tree_map
 from potstill.data.text_encoder import text_part
+from potstill.dataset_file.labeller_io import LABELLER, labeller_parts, pop_labeller
 from potstill.dataset_file.metadata import has_scores, input_from_json, task_from_json
 from potstill.dataset_file.shared_decoders import DecoderSource, MissingDecoder, decoder_parts, load_decoders
 from potstill.dataset_file.target_io import SCORES, encode_scores, encode_targets, pop_targets
@@ -96,6 +97,7 @@ def encode_contents(contents: Contents, schema: Schema, encoding: Encoding) -> t
     parts |= {LEARNED + name: Float().pack(tensor) for name, tensor in contents.learned.items()}
     if encoding.entropy_coding:
         parts = compress_parts(parts, contents.labels)
+    parts |= labeller_parts(contents.labeller)
     written = {f"{name}{suffix}": t for name, e in parts.items() for suffix, t in e.tensors.items()}
     if contents.payload and (encoding.decoder is None or encoding.include_decoded):
         written |= {f"{DECODED}/{n}" if n else DECODED: t for n, t in named_tensors(inputs).items()}
@@ -223,7 +225,8 @@ def decode_contents(
         PotstillError: tensors and metadata contradict each other, or this machine has no such parametrization.
     """
     encoder = pop_encoder(remaining, metadata)
-    parts, decoded, normalised = _decode_tensors(remaining, metadata)
+    parts, decoded, labelling, normalised = _decode_tensors(remaining, metadata)
+    labeller = pop_labeller(labelling, metadata)
     index, weights = (decoded.pop(name, None) for name in ("index", "weights"))
     labels = pop_targets(decoded, task_from_json(metadata))
     if labels is None and holds_targets(metadata.get("decoder")):
@@ -272,20 +275,22 @@ def decode_contents(
         raise PotstillError("holds no tensor 'inputs' of numbers, or another besides it; it is not a distilled set")
     return Contents(
         inputs=inputs, labels=labels, payload=payload, index=index, weights=weights, learned=learned, captions=captions,
-        scores=scores, missing=missing, encoder=encoder,
+        scores=scores, missing=missing, encoder=encoder, labeller=labeller,
     )  # fmt: skip
 
 
 def _decode_tensors(
     remaining: dict[str, Tensor], metadata: Mapping[str, Any]
-) -> tuple[dict[str, Encoded], dict[str, Tensor], Any]:
-    """Return inputs still encoded, all other tensors decoded, and which inputs are in normalised units."""
+) -> tuple[dict[str, Encoded], dict[str, Tensor], dict[str, Encoded], Any]:
+    """Return inputs still encoded, all other tensors decoded but a labeller's, which are still encoded, and which
+    inputs are in normalised units."""
     codec = metadata.get("codec")
     described = codec.get("tensors") if isinstance(codec, dict) else None
     if not isinstance(described, dict) or not all(isinstance(v, dict) for v in described.values()):
         raise PotstillError("its metadata lack a valid 'codec.tensors'; get the file again")
     parts: dict[str, Encoded] = {}
     decoded: dict[str, Tensor] = {}
+    labelling: dict[str, Encoded] = {}
     for name, description in described.items():
         names = [n for n in remaining if n == name or n.startswith(f"{name}.")]
         if not names:
@@ -294,13 +299,16 @@ def _decode_tensors(
         if name == "inputs" or name.startswith("inputs/"):
             parts[name] = encoded
             continue
+        if name.startswith(f"{LABELLER}/"):
+            labelling[name] = encoded
+            continue
         try:
             decoded[name] = decode(encoded)
         except PotstillError as error:
             raise PotstillError(f"tensor {str(name)[:80]!r}: {error}") from error
     if len(parts) > 1 and "inputs" in parts:
         raise PotstillError("holds inputs of one tensor and inputs with names; get the file again")
-    return parts, decoded, codec.get("normalised") if isinstance(codec, dict) else None
+    return parts, decoded, labelling, codec.get("normalised") if isinstance(codec, dict) else None
 
 
 def decode_payload(
@@ -446,8 +454,8 @@ def bytes_by_part(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any] | N
 
     Returns:
         ``inputs``, ``labels``, ``decoder``; where there are any ``weights``, ``index``, ``learned``, ``whitening``,
-        ``captions``, ``encoder`` and ``decoded``; ``total``, their sum; and ``names``, which are no part of it, where
-        they are many.
+        ``captions``, ``encoder``, ``labeller`` and ``decoded``; ``total``, their sum; and ``names``, which are no part
+        of it, where they are many.
     """
     sizes = {"inputs": 0, "labels": 0, "decoder": 0}
     for name, tensor in tensors.items():

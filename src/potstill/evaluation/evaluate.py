@@ -132,11 +132,12 @@ def evaluate(
         raise PotstillError(f"at least one student is needed, but seeds is {students}")
     if side_by_side is not None and side_by_side < 1:
         raise PotstillError(f"at least one student is trained at a time, but side_by_side is {side_by_side}; use 1")
+    inputs = distilled.count_training_samples() if protocol.teaching.labels == "given" else len(distilled)
     context, *others = (
         EvaluationContext(
             protocol=protocol.resolve(train.name, make.name, train.input), make=make, train=train, test=test,
             students=students, seed=seed, report=progress or (lambda label, done, total: None),
-            executor=executor or _executor(protocol, make, train, len(distilled), students, full or baselines),
+            executor=executor or _executor(protocol, make, train, inputs, students, full or baselines),
             side_by_side=side_by_side or default_group_size(make.device),
         )
         for make in _factories(distilled, train, protocol, networks)
@@ -162,7 +163,7 @@ def evaluate(
         proportional=distilled.metadata.get("balance") == "natural" and len(set(train.labels.bincount().tolist())) > 1,
         quick=context.protocol.shortened, executor=context.executor,
         trial=Length(
-            steps=min(trial_steps(train.input), max(1, _max_updates(context.protocol, len(distilled)))),
+            steps=min(trial_steps(train.input), max(1, _max_updates(context.protocol, inputs))),
             passes=min(TRIAL_PASSES, max(context.protocol.recipe.least_epochs, context.protocol.recipe.epochs or 0)),
         ),
     )  # fmt: skip
@@ -176,7 +177,7 @@ def evaluate(
         each_size = estimate_items(baseline_context)
         expect(of_model + estimate_learner_seconds(context.learner, train, test, each_size, fits))
     elif expect is not None:
-        size, many = len(distilled), estimate_items(baseline_context)
+        size, many = inputs, estimate_items(baseline_context)
         expect(of_model + estimate_seconds(
             context.protocol, context.make, train, context.executor, students=students,
             items=[size] * (1 + baselines + len(others)) + [many] * (len(names) + baselines * len(others)),
@@ -199,7 +200,10 @@ def evaluate(
             f"a set's weights count where there are classes, but the task is {context.task.name}; `weights=False` "
             "trains on all samples alike"
         )
-    own_set = TrainingSet.of_distilled(distilled, x, sizes["total"], weights=w, stored_labels=stored)
+    own_set = TrainingSet.of_distilled(
+        distilled, x, sizes["total"], weights=w, stored_labels=stored,
+        own_labels=not context.teacher_labels,
+    )  # fmt: skip
     models = yardstick_scores(yardsticks, context.task, train, test)
     reference, label_rows = _references(context, full, "random-soft" in names)
     own = measure(context, "this set", own_set)

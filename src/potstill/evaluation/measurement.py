@@ -138,6 +138,7 @@ def measure(
     """
     p = context.protocol.for_set_size(num_samples(training_set.pair_for(0)[0]), count_strata(context.train))
     context = replace(context, protocol=p)
+    augment = "none" if training_set.is_augmented else augment
     p = p if augment != "none" else p.change(mix="none")
     name = p.recipe.augment if augment is None else augment
     augmentation = student_augmentation(name, context.train)

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from potstill.core import Inputs, Network, NetworkFactory, Source
-from potstill.core.nested import device_of, num_samples
+from potstill.core.nested import device_of, num_samples, single_tensor
 from potstill.dataset_file import Distilled
 from potstill.evaluation.fitting import learned_lr
 from potstill.evaluation.set_graph import SetGraph, graph_of_set
@@ -45,14 +45,17 @@ class TrainingSet:
     """Loss weight of each sample, mean 1; for one pair."""
     lr: float | None = None
     """Learning rate that was learned with the set."""
+    is_augmented: bool = False
+    """The inputs are views, which students learn as they are: without the protocol's augmentation."""
     scores: Tensor | None = None
     """Scores (n, k) of one pair whose labels are scores; the pair holds the probabilities that they are read as."""
 
     @classmethod
     def of_distilled(
-        cls, distilled: Distilled, x: Inputs, size: int, *, weights: Tensor | None, stored_labels: Labels | None
-    ) -> "TrainingSet":
-        """Return the training set of a distilled set.
+        cls, distilled: Distilled, x: Inputs, size: int, *, weights: Tensor | None, stored_labels: Labels | None,
+        own_labels: bool = True,
+    ) -> "TrainingSet":  # fmt: skip
+        """Return the training set of a distilled set: of one with a labeller, the views that it labels.
 
         Args:
             distilled: the set.
@@ -60,11 +63,15 @@ class TrainingSet:
             size: its bytes.
             weights: of its items, mean 1.
             stored_labels: a teacher's labels of it.
+            own_labels: students learn the set's own labels; else a teacher labels its inputs.
 
         Raises:
             PotstillError: its learned learning rate is no positive number.
         """
         device = device_of(x)
+        if distilled.labeller is not None and own_labels:
+            pair = distilled.labeller.label(single_tensor(x, "a labeller"), len(distilled.classes))
+            return cls(pairs=[pair], bytes=size, is_augmented=True)
         return cls(
             pairs=[(x, distilled.labels.to(device))], bytes=size, stored_labels=stored_labels,
             lr=learned_lr(distilled), weights=None if weights is None else weights.to(device),

@@ -33,6 +33,8 @@ class _Set:
     is_selection: bool
     choice: str
     flags: str
+    has_labeller: bool = False
+    """A network in the file labels views of its inputs."""
 
     @classmethod
     def of(cls, scorecard: Mapping[str, Any], card: Mapping[str, Any]) -> "_Set":
@@ -49,6 +51,7 @@ class _Set:
             noun=noun_of_kind(about.get("kind") or mapping_of(card.get("input")).get("kind", "image")),
             method=method, is_selection=about.get("selection", card.get("selection", method == "random")) is True,
             choice=str(choice or ""), flags=" and ".join(flags),
+            has_labeller=any("labeller" in of for of in sizes),
         )  # fmt: skip
 
     @property
@@ -74,7 +77,8 @@ class _Set:
         many = f"a set of {self.form} {self.noun}" if self.items is None else (
             count_noun(self.items, f"{self.form} {self.noun}")
         )  # fmt: skip
-        return f"{many}{self.of_source}" + ("" if self.bytes is None else f" in {format_size(self.bytes)}")
+        network = " with a network that labels them" if self.has_labeller else ""
+        return f"{many}{self.of_source}{network}" + ("" if self.bytes is None else f" in {format_size(self.bytes)}")
 
     def verb(self, plural: str, singular: str) -> str:
         return singular if self.items in (None, 1) else plural
@@ -248,7 +252,7 @@ def _judge(about: _Set, scorecard: Mapping[str, Any], card: Mapping[str, Any], m
         return _judge_kept_samples(about, card)
     every = [baseline for baseline in _baselines(scorecard, mean) if baseline.name != MODEL]
     fair = [baseline for baseline in every if baseline.name != AS_MANY]
-    if about.method == "random" and not about.choice:
+    if about.method == "random" and not about.choice and not about.has_labeller:
         reached = f"{metric.format(mean)} {metric.name}" if metric.unit == "fraction" else (
             f"{metric.name} {metric.format(mean)}{'' if metric.unit == metric.name else f' ({metric.unit})'}"
         )  # fmt: skip
