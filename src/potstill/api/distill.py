@@ -4,9 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from potstill._util.progress import Callback
+from potstill._util.progress import Callback, ProgressReporter
 from potstill._util.time_limit import TimeLimit
 from potstill.automl.auto import default_method, distil_automatically
+from potstill.automl.network_labels import distil_with_labeller, parse_network_labels
 from potstill.automl.real import distil_real, is_searched
 from potstill.core import Codec, Method
 from potstill.dataset_file import Distilled
@@ -230,22 +231,31 @@ def run(spec: RunSpec, limits: RunLimits | None = None, io: RunIO | None = None)
     with progress_context(io.progress) as reporter:
         if spec.private is not None:
             return distil_privately(spec, limits, io, reporter, output)
-        if spec.method == "auto":
-            return distil_automatically(spec, limits, io, reporter, output)
-        if is_searched(spec.method, spec.options):
-            return distil_real(spec, limits, io, reporter, output)
-        _check_sharding(spec, limits, io)
-        resolved = resolve_run(spec, limits)
-        if io.snapshots is not None:
-            check_snapshots(resolved.name, resolved.method, resolved.problem.train)
-        if output is not None:
-            output.check(resolved.files)
-        resolved = fill_bytes(spec, resolved, limits, io, reporter)
-        small = execute(resolved, limits, io, reporter, output=output)
-        if output is not None and small.path is None:
-            return_freed_memory()  # the state is gone, and the file is written as one piece
-            output.write(small)
-        return small
+        if parse_network_labels(spec.labels) is not None:
+            return distil_with_labeller(spec, limits, io, reporter, output, _make)
+        return _make(spec, limits, io, reporter, output)
+
+
+def _make(
+    spec: RunSpec, limits: RunLimits, io: RunIO, reporter: ProgressReporter, output: SetOutput | None
+) -> Distilled:
+    """Make the set of a spec by its method, a search or a choice among methods."""
+    if spec.method == "auto":
+        return distil_automatically(spec, limits, io, reporter, output)
+    if is_searched(spec.method, spec.options):
+        return distil_real(spec, limits, io, reporter, output)
+    _check_sharding(spec, limits, io)
+    resolved = resolve_run(spec, limits)
+    if io.snapshots is not None:
+        check_snapshots(resolved.name, resolved.method, resolved.problem.train)
+    if output is not None:
+        output.check(resolved.files)
+    resolved = fill_bytes(spec, resolved, limits, io, reporter)
+    small = execute(resolved, limits, io, reporter, output=output)
+    if output is not None and small.path is None:
+        return_freed_memory()  # the state is gone, and the file is written as one piece
+        output.write(small)
+    return small
 
 
 def _plan_output(spec: RunSpec, io: RunIO) -> SetOutput | None:

@@ -31,6 +31,7 @@ from potstill.automl.candidates import AutoOptions, check_served, parse_candidat
 from potstill.automl.draws import Drawn, best_draw, held_positions
 from potstill.automl.halving import Race, steps_in
 from potstill.automl.model import announce_model, compare_model, try_model, unasked_sentence
+from potstill.automl.network_labels import parse_network_labels
 from potstill.automl.result import Choice
 from potstill.automl.resume import Journal, stopwatch
 from potstill.automl.scoring import Entry, Judge
@@ -64,9 +65,12 @@ SECONDS = 300.0
 
 
 def default_method(spec: RunSpec, limits: RunLimits, io: RunIO) -> str:
-    """Return the method of a run that names none: ``auto``, but ``dm`` where something of one method is given."""
+    """Return the method of a run that names none: ``auto``, but ``dm`` where something of one method is given, and
+    ``random`` where a network in the file labels."""
     values = {"steps": limits.steps, **vars(spec), "log": io.log, "snapshots": io.snapshots}
     known = {field.name for field in dataclasses.fields(AutoOptions)}
+    if parse_network_labels(spec.labels) is not None:
+        return "random"
     plain = all(values[name] is None for name in OF_ONE_METHOD) and set(spec.options) <= known
     return "auto" if plain and not isinstance(spec.codec, Codec) else "dm"
 

@@ -13,6 +13,7 @@ import torch
 
 from potstill._util.progress import ProgressReporter
 from potstill._util.time_limit import TimeLimit
+from potstill.automl.network_labels import NETWORK_LABELS, parse_network_labels, split_budget
 from potstill.codecs import (
     format_codec,
 )
@@ -26,6 +27,7 @@ from potstill.core import (
 )
 from potstill.core.nested import named_tensors, zeros_like_spec
 from potstill.dataset_file import pack_state
+from potstill.dataset_file.labeller_io import LABELLER
 from potstill.dataset_file.text_io import (
     charged_bytes,
 )
@@ -220,8 +222,11 @@ def plan(
             "a plan is of one method, but auto tries several and takes the time that `time_limit=` gives it, five "
             "minutes where it gives none; name the method to plan"
         )
-    executor = resolve_executor(executor)
-    run = resolve_for_plan(RunSpec.from_options(data, method, options), RunLimits(steps=steps, time_limit=time_limit))
+    executor, spec = resolve_executor(executor), RunSpec.from_options(data, method, options)
+    network = 0
+    if parse_network_labels(spec.labels) is not None:
+        spec, network = split_budget(spec)
+    run = resolve_for_plan(spec, RunLimits(steps=steps, time_limit=time_limit))
     train = run.problem.train
     assert train.content_hash  # computed by every run: reads all data once
     loading = peak_memory()
@@ -240,10 +245,16 @@ def plan(
         )  # fmt: skip
         networks = first_state.networks if profile_steps == 0 else _with_seconds(run, first_state.networks, executor)
     found = _summarize(run, first_state, networks, memory, summarize_timing(timed, around, first_state.steps))
+    if network:
+        sizes = {**found.bytes, LABELLER: network, "total": found.bytes["total"] + network}
+        note = "a network in the file labels views; its training, before the inputs are made, is not in the seconds"
+        found = dataclasses.replace(found, labels=NETWORK_LABELS, bytes=sizes, notes=(*found.notes, note))
     if MODEL not in extra:
         return found
     stored = charged_bytes(found.bytes)
-    return dataclasses.replace(found, model=forecast_model(train, stored if run.max_bytes is None else run.max_bytes))
+    return dataclasses.replace(
+        found, model=forecast_model(train, stored if run.max_bytes is None else run.max_bytes + network)
+    )
 
 
 def _summarize(

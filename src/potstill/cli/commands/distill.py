@@ -4,6 +4,7 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -79,7 +80,8 @@ class RunOptions(JobOptions, DataCommand):
     parametrization: Annotated[str | None, optional("NAME")] = None
     """Form in which inputs are stored and optimised: one of `potstill parametrizations`."""
     labels: Annotated[str | None, optional("NAME")] = None
-    """Labels in the file: hard (classes), learned (rows that are optimised too), soft (a teacher's)."""
+    """Labels in the file: hard (classes), learned (rows that are optimised too), soft (a teacher's), network (a small
+    network in the file labels views of pictures; network:bytes=900,steps=2000,samples=5000)."""
     augment: Annotated[str | None, optional("NAME")] = None
     """Augmentation while distilling: one of `potstill augmentations`."""
     initial: Annotated[Path | None, optional("FILE")] = None
@@ -212,13 +214,16 @@ class Distill(ForceOption, RunOptions):
 
     @classmethod
     def _with_method(cls, words: Sequence[str]) -> Sequence[str]:
-        """Add ``--method auto`` where neither a method nor an option of one method is given."""
+        """Add ``--method auto`` where neither a method nor an option of one method is given, and ``--method random``
+        where a network in the file labels."""
         flags = [word.partition("=")[0] for word in words if word.startswith("-")]
         names = {flag.removeprefix("--").replace("-", "_") for flag in flags}
         known = {field.flag for field in option_fields(cls)}
         known |= {f"--{name.replace('_', '-')}" for name in OF_AUTO}
         named = {"method", "recipe"} | OF_ONE_METHOD
         is_auto = not named & names and all(flag.replace("_", "-") in known for flag in flags)
+        if not {"method", "recipe"} & names and _has_network_labels(words):
+            return [*words, "--method", "random"]
         return [*words, "--method", "auto"] if is_auto else words
 
     @classmethod
@@ -293,3 +298,10 @@ def _time_in_all(seconds: float, steps_seconds: float) -> str:
     if seconds - steps_seconds < MIN_DIFFERENCE:
         return ""
     return f"; {format_duration(seconds)} in all, with loading, the choice of bits and writing"
+
+
+def _has_network_labels(words: Sequence[str]) -> bool:
+    """Return whether the words say ``--labels network``, with settings or without."""
+    said = [word.removeprefix("--labels=") for word in words if word.startswith("--labels=")]
+    said += [following for word, following in pairwise(words) if word == "--labels"]
+    return any(value.partition(":")[0] == "network" for value in said)

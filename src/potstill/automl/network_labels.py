@@ -1,0 +1,221 @@
+"""Labels ``network``: a set of pictures with a small network in its file that labels views of them.
+
+The network is trained on all training data and stored in few bits, as the baseline ``model`` is; any method then makes
+the inputs, in the bytes that are left. Students learn the network's answers for crops, flips and mixes of the inputs
+(`potstill.dataset_file.labeller_io`). It lives here, and not in a method, as methods do not know students. Test data
+are not read.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from potstill._util.progress import ProgressReporter
+from potstill.core import Source
+from potstill.core.registry import with_settings
+from potstill.dataset_file import Distilled
+from potstill.dataset_file.labeller_io import (
+    LABELLER,
+    MOST_SAMPLES,
+    SAMPLES,
+    Labeller,
+    labeller_parts,
+    labeller_to_json,
+    usual_views,
+)
+from potstill.dataset_file.load import validated_set
+from potstill.dataset_file.output import SetOutput
+from potstill.dataset_file.payload_io import bytes_by_part
+from potstill.dataset_file.replacing import hash_run
+from potstill.dataset_file.text_io import charged_bytes
+from potstill.errors import PotstillError
+from potstill.evaluation.evaluate import normalize_like
+from potstill.evaluation.model_baseline import STEPS, measure_model_cost, model_contexts, train_models
+from potstill.kinds import get_kind
+from potstill.nn.quantized_model import PackedModel
+from potstill.rng import derive_seed
+from potstill.runs.load_data import as_splits, pick_device
+from potstill.runs.spec import RunIO, RunLimits, RunSpec
+from potstill.tasks import Classification, get_task
+
+__all__ = [
+    "NETWORK_LABELS",
+    "NetworkLabels",
+    "add_labeller",
+    "distil_with_labeller",
+    "parse_network_labels",
+    "split_budget",
+]
+
+NETWORK_LABELS = "network"
+"""Value of ``labels`` that asks for it, with settings after a colon."""
+SHARE, LEAST_BYTES, USUAL_BYTES = 0.4, 400, 900
+"""Part of a budget in bytes that the network gets at most, its least bytes, and its bytes in a budget of items."""
+USUAL_CODEC = "uint2"
+"""Codec of random samples in a budget of bytes, where none is named: the network reads them well, and needs few."""
+LIMIT_PART, LEAST_STEPS = 0.5, 200
+"""Part of a time limit that its training may take, and updates that it has at least."""
+
+Make = Callable[[RunSpec, RunLimits, RunIO, ProgressReporter, SetOutput | None], Distilled]
+"""Function that makes the set of a spec."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkLabels:
+    """Settings of labels by a network in the file.
+
+    Raises:
+        PotstillError: a value out of its range.
+    """
+
+    bytes: int = 0
+    """Bytes of the network; 0: two fifths of the budget at most (`SHARE`), 900 where that is a number of items."""
+    steps: int = STEPS
+    """Updates of its training."""
+    samples: int = SAMPLES
+    """Views that students get."""
+
+    def __post_init__(self) -> None:
+        ranges = {"bytes": (0, 1 << 24), "steps": (1, 1 << 24), "samples": (1, MOST_SAMPLES)}
+        for name, (least, most) in ranges.items():
+            if not least <= getattr(self, name) <= most:
+                raise PotstillError(
+                    f"labels network: {name} must be from {least:,} to {most:,}, but it is {getattr(self, name):,}; "
+                    "change it"
+                )
+
+
+def parse_network_labels(labels: str | None) -> NetworkLabels | None:
+    """Return the settings of ``network`` or ``network:bytes=900,samples=5000``; ``None``: other labels.
+
+    Raises:
+        PotstillError: no such setting, or a value of another type or out of its range.
+    """
+    name, _, settings = (labels or "").partition(":")
+    if name != NETWORK_LABELS:
+        return None
+    made = with_settings("labels network", NetworkLabels, settings)
+    assert isinstance(made, NetworkLabels)
+    return made
+
+
+def distil_with_labeller(
+    spec: RunSpec, limits: RunLimits, io: RunIO, reporter: ProgressReporter, output: SetOutput | None, make: Make
+) -> Distilled:
+    """Return the set of ``spec`` with a labeller, both in its bytes.
+
+    Args:
+        spec: its labels are ``network``; its method makes the inputs.
+        limits: of both together; half of a time limit at most is the network's.
+        io, reporter: of the run.
+        output: where the set will also be written.
+        make: makes the set without a labeller.
+
+    Raises:
+        PotstillError: the data are no pictures with classes, or the bytes are too few.
+    """
+    settings = parse_network_labels(spec.labels)
+    assert settings is not None
+    splits = as_splits(spec.data, pick_device(spec.device))
+    train, size = splits.train, _budget_bytes(spec)
+    _check_served(train)
+    network_bytes = _network_bytes(spec, settings)
+    if output is not None:
+        output.check(splits.files)
+    packed = _trained(train, network_bytes, settings, limits, reporter, spec)
+    inner = _without_network(dataclasses.replace(spec, data=splits), packed.bytes)
+    small = make(inner, limits, dataclasses.replace(io, out=None), reporter, None)
+    if normalize_like(train, small).normalization is not train.normalization and small.normalization.whitening:
+        raise PotstillError("labels network: a network labels pictures as they are; leave zca out")
+    views = usual_views(train.input, seed=derive_seed(spec.seed, LABELLER) % 2**31)
+    made = add_labeller(small, Labeller(packed=packed, views=views, samples=settings.samples))
+    if size is not None and charged_bytes(made.metadata["bytes"]) > size:
+        raise PotstillError(
+            f"labels network: the set takes {charged_bytes(made.metadata['bytes']):,} of {size:,} bytes; give more"
+        )
+    if output is not None:
+        output.load_existing(made.metadata, reporter.warn)
+        output.write(made)
+    return made
+
+
+def split_budget(spec: RunSpec) -> tuple[RunSpec, int]:
+    """Return the spec of a set's inputs alone, and the bytes that its network may have.
+
+    Raises:
+        PotstillError: the bytes are too few for both.
+    """
+    settings = parse_network_labels(spec.labels)
+    assert settings is not None
+    size = _network_bytes(spec, settings)
+    return _without_network(spec, size), size
+
+
+def _budget_bytes(spec: RunSpec) -> int | None:
+    return spec.size_budget.amount if spec.size_budget.unit == "bytes" else None
+
+
+def _network_bytes(spec: RunSpec, settings: NetworkLabels) -> int:
+    size = _budget_bytes(spec)
+    network_bytes = settings.bytes or (USUAL_BYTES if size is None else round(SHARE * size))
+    if network_bytes < LEAST_BYTES or (size is not None and network_bytes >= size):
+        raise PotstillError(
+            f"labels network: the network needs at least {LEAST_BYTES} bytes and fewer than the set, but it would have "
+            f"{network_bytes:,} of {size or 0:,}; give more bytes, or leave labels out"
+        )
+    return network_bytes
+
+
+def _without_network(spec: RunSpec, network_bytes: int) -> RunSpec:
+    size = _budget_bytes(spec)
+    codec = USUAL_CODEC if spec.codec is None and spec.method == "random" and size is not None else spec.codec
+    return dataclasses.replace(spec, labels=None, bytes=None if size is None else size - network_bytes, codec=codec)
+
+
+def add_labeller(distilled: Distilled, labeller: Labeller) -> Distilled:
+    """Return a set with a labeller in place of the one that it may have.
+
+    Raises:
+        PotstillError: its inputs are no pictures with classes, or the network is for others.
+    """
+    old = distilled.metadata
+    parts = labeller_parts(labeller)
+    tensors = {n: t for n, t in distilled.tensors.items() if not n.startswith(f"{LABELLER}/")}
+    described = {n: d for n, d in old["codec"]["tensors"].items() if not n.startswith(f"{LABELLER}/")}
+    tensors |= {f"{name}{suffix}": t for name, part in parts.items() for suffix, t in part.tensors.items()}
+    described |= {name: dict(part.metadata) for name, part in parts.items()}
+    metadata = {**old, **labeller_to_json(labeller), "codec": {**old["codec"], "tensors": described}}
+    metadata["bytes"] = bytes_by_part(tensors, metadata)
+    if (digest := old.get("run_digest")) is not None:
+        metadata["run_digest"] = hash_run({"run": digest, **labeller_to_json(labeller)}, {})
+    made = validated_set(Path("the set with a labeller"), metadata, tensors)
+    made.record, made.files = distilled.record, distilled.files
+    return made
+
+
+def _check_served(train: Source) -> None:
+    if not (
+        isinstance(get_task(train), Classification) and not train.input.parts and get_kind(train.input).augmentable
+    ):
+        raise PotstillError(
+            f"labels network: a network labels views of pictures with classes, but {train.name} is "
+            f"{get_kind(train.input).noun} of task {get_task(train).name}; leave labels out"
+        )
+
+
+def _trained(
+    train: Source, size: int, settings: NetworkLabels, limits: RunLimits, reporter: ProgressReporter, spec: RunSpec
+) -> PackedModel:
+    """Return the network, trained on all training data; its architecture is selected on a part held out of them."""
+    seed = derive_seed(spec.seed, LABELLER) % 2**31
+    held = train.subset(torch.arange(1))  # type: ignore[attr-defined]
+    context, where = model_contexts(train, held, size, students=1, seed=seed, report=reporter.report_count)
+    steps, seconds = settings.steps, measure_model_cost(context, where).seconds(settings.steps, quick=True)
+    if limits.clock is not None and seconds > LIMIT_PART * limits.clock.remaining:
+        steps = max(LEAST_STEPS, int(steps * LIMIT_PART * limits.clock.remaining / seconds))
+        seconds *= steps / settings.steps
+    reporter.expect("model", seconds, f"a network that labels is trained for {steps:,} updates")
+    return train_models(context, where, steps, quick=True).packed[0]

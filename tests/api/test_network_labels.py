@@ -1,0 +1,74 @@
+"""`potstill.distill(…, labels="network")`: a network in the file labels views."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import potstill
+from potstill.dataset_file.text_io import charged_bytes
+from potstill.errors import PotstillError
+
+ONE_THREAD = {"progress": None, "device": "cpu", "executor": "serial"}
+NETWORK = "network:steps=40,samples=60"
+
+
+def test_set_and_network_are_in_the_budget_and_the_same_seed_gives_the_same_file(tmp_path: Path) -> None:
+    made = [
+        potstill.distill("digits", "random", bytes=1500, codec="uint1", labels=NETWORK, seed=3, **ONE_THREAD)
+        for _ in range(2)
+    ]
+    assert 1200 < charged_bytes(made[0].metadata["bytes"]) <= 1500
+    assert made[0].metadata["bytes"]["labeller"] <= 600
+    for name, tensor in made[0].tensors.items():
+        assert torch.equal(tensor, made[1].tensors[name]), name
+    x, y = made[0].training_samples()
+    assert x.shape == (len(y), 1, 8, 8)
+    assert len(y) == max(60, len(made[0]))
+    torch.testing.assert_close(y.sum(1), torch.ones(len(y)))
+    made[0].save(tmp_path / "small.safetensors")
+    assert (tmp_path / "small.safetensors").stat().st_size < 1.05 * 1500 + 1500
+
+
+def test_without_a_method_samples_are_real_and_in_two_bits() -> None:
+    small = potstill.distill("digits", bytes=1200, labels="network:steps=10", **ONE_THREAD)
+    assert small.metadata["method"] == "random"
+    assert small.metadata["codec"]["name"] == "uint2"
+
+
+def test_a_method_that_optimises_makes_the_inputs_too() -> None:
+    small = potstill.distill("digits", "dm", ipc=1, steps=2, network="convnet-d1-w8", labels=NETWORK, **ONE_THREAD)
+    assert small.labeller is not None
+    assert len(small) == 10
+    assert not small.is_selection
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"bytes": 500}, "needs at least 400 bytes"),
+        ({"bytes": 1000, "labels": "network:bytes=1000"}, "fewer than the set"),
+    ],
+)
+def test_bytes_that_are_too_few_for_both_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(PotstillError, match=message):
+        potstill.distill("digits", "random", **{"labels": NETWORK, **options}, **ONE_THREAD)  # type: ignore[arg-type]
+
+
+def test_rows_of_a_table_have_no_views(tmp_path: Path) -> None:
+    rows = "\n".join(f"{n},{n % 7},{'ab'[n % 2]}" for n in range(40))
+    (tmp_path / "table.csv").write_text(f"one,two,kind\n{rows}\n")
+    data = potstill.load_data(tmp_path / "table.csv", label="kind")
+    with pytest.raises(
+        PotstillError, match=r"views of pictures with classes, but table\.csv is rows of task classification"
+    ):
+        potstill.distill(data, "random", bytes=2000, labels=NETWORK, **ONE_THREAD)
+
+
+def test_another_file_is_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "small.safetensors"
+    potstill.distill("digits", "random", ipc=1, out=path, **ONE_THREAD)
+    before = path.read_bytes()
+    with pytest.raises(PotstillError):
+        potstill.distill("digits", "random", ipc=1, labels=NETWORK, out=path, **ONE_THREAD)
+    assert path.read_bytes() == before
