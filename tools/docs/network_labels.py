@@ -1,0 +1,52 @@
+"""A network in the set that labels views: benchmarks/network_labels.py."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tools.docs.frontier import NAMES
+from tools.docs.parts import interval, table
+
+__all__ = ["network_labels"]
+
+WORDS = {
+    "labelled": "real pictures in 2 bits and a network (`--labels network`)", "real": "best coded real pictures",
+    "network": "that network alone, without a student",
+}  # fmt: skip
+
+
+def network_labels(root: Path) -> str:
+    """A table for each data set, a row for each budget and way."""
+    path = root / "results" / "network_labels.json"
+    if not path.exists():
+        return "Nothing has been measured yet."
+    held = json.loads(path.read_text(encoding="utf-8"))
+    parts = sorted(held["data"].values(), key=lambda part: (part["name"], part["updates"]))
+    about = (
+        "Test accuracy in percent: means over sets with 95 % intervals (Student's t), "
+        f"{' or '.join(str(n) for n in sorted({part['students'] for part in parts}))} students a set; minus real: the "
+        f"difference in pairs and its interval. {held['machine']['processor']}, torch {held['machine']['torch']}. "
+        "`benchmarks/network_labels.py`"
+    )
+    return "\n\n".join([*map(_block, parts), about])
+
+
+def _block(part: dict[str, Any]) -> str:
+    first = next(iter(part["rows"].values()))
+    networks = list(first["labelled"]["scores"])
+    head: list[object] = ["budget", "set", "bytes", "pictures"]
+    head += [cell for n in networks for cell in (f"`{n}`", "minus real")]
+    rows: list[list[object]] = []
+    for size, ways in sorted(part["rows"].items(), key=lambda item: int(item[0])):
+        for way, of in ways.items():
+            cells: list[object] = [f"{int(size) / 1000:g} kB", WORDS[way], f"{of['bytes']:,}", of["items"] or ""]
+            for n in networks:
+                own = of["scores"].get(n) or (of["scores"].get("") if n == networks[0] else None)
+                gap = of.get("over real", {}).get(n)
+                cells.append("" if own is None else interval(own, 100, ".1f"))
+                cells.append("" if gap is None else "{:+.1f} [{:+.1f}, {:+.1f}]".format(
+                    *(100 * value for value in (gap["mean"], *gap["ci95"]))
+                ))  # fmt: skip
+            rows.append(cells)
+    name, sets = NAMES.get(part["name"], part["name"]), first["labelled"]["n"]
+    return f"**{name}, students of {part['updates']:,} updates, n = {sets} sets**\n\n{table(head, rows)}"
