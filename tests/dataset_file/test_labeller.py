@@ -74,6 +74,11 @@ def test_a_file_gives_every_reader_the_same_views_and_its_bytes_are_counted(
     assert read.metadata["run_digest"] != plain.metadata["run_digest"]
 
 
+def test_what_the_network_took_is_in_the_cost(plain: potstill.Distilled, labeller: Labeller) -> None:
+    made = add_labeller(plain, labeller, seconds=5.0)
+    assert made.metadata["cost"]["seconds"] == plain.metadata["cost"]["seconds"] + 5
+
+
 def test_fewer_views_than_inputs_are_never_given(small: potstill.Distilled) -> None:
     assert len(small.training_samples(3)[1]) == 20
     assert len(small.training_samples(41)[1]) == 41

@@ -1,5 +1,6 @@
 """What a page says, told from its markup: no browser."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -10,7 +11,7 @@ from question_samples import comparison
 from report_samples import card, scorecard
 
 from potstill.api.report import report
-from potstill.reports import Gallery
+from potstill.reports import Gallery, render
 from potstill.reports.collect import Entry
 from potstill.reports.numbers import shorten
 from potstill.reports.sections import _networks
@@ -61,3 +62,13 @@ def test_a_failure_fills_one_line_and_opens_to_the_whole(tmp_path: Path, digits:
 def test_brief(text: str, said: str) -> None:
     assert shorten(text) == said
     assert len(said) <= 80
+
+
+def test_a_network_in_the_file_that_labels_is_told_beside_the_size_and_the_baselines() -> None:
+    plain = Entry(name="s", card=card(), scorecard=scorecard())
+    labelled = dataclasses.replace(plain, card=card(bytes={"inputs": 900, "labeller": 1077, "total": 1977}))
+    pages = [str(render([entry], title="s", command="c")) for entry in (plain, labelled)]
+    assert "a network of 1,077 bytes that labels them" in pages[1]
+    assert "its students learn views that its network labels, without further augmentation" in pages[1]
+    assert "trained and tested alike" in pages[0]
+    assert "a network of" not in pages[0]

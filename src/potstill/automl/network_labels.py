@@ -7,6 +7,7 @@ are not read.
 """
 
 import dataclasses
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,13 +126,15 @@ def distil_with_labeller(
     network_bytes = _network_bytes(spec, settings)
     if output is not None:
         output.check(splits.files)
+    started = time.monotonic()
     packed = _trained(train, network_bytes, settings, limits, reporter, spec)
+    seconds = time.monotonic() - started
     inner = _without_network(dataclasses.replace(spec, data=splits), packed.bytes)
     small = make(inner, limits, dataclasses.replace(io, out=None), reporter, None)
     if normalize_like(train, small).normalization is not train.normalization and small.normalization.whitening:
         raise PotstillError("labels network: a network labels pictures as they are; leave zca out")
     views = usual_views(train.input, seed=derive_seed(spec.seed, LABELLER) % 2**31)
-    made = add_labeller(small, Labeller(packed=packed, views=views, samples=settings.samples))
+    made = add_labeller(small, Labeller(packed=packed, views=views, samples=settings.samples), seconds)
     if size is not None and charged_bytes(made.metadata["bytes"]) > size:
         raise PotstillError(
             f"labels network: the set takes {charged_bytes(made.metadata['bytes']):,} of {size:,} bytes; give more"
@@ -175,8 +178,13 @@ def _without_network(spec: RunSpec, network_bytes: int) -> RunSpec:
     return dataclasses.replace(spec, labels=None, bytes=None if size is None else size - network_bytes, codec=codec)
 
 
-def add_labeller(distilled: Distilled, labeller: Labeller) -> Distilled:
+def add_labeller(distilled: Distilled, labeller: Labeller, seconds: float = 0.0) -> Distilled:
     """Return a set with a labeller in place of the one that it may have.
+
+    Args:
+        distilled: the set.
+        labeller: its network and views.
+        seconds: what making the network took; they are added to the set's cost.
 
     Raises:
         PotstillError: its inputs are no pictures with classes, or the network is for others.
@@ -189,6 +197,8 @@ def add_labeller(distilled: Distilled, labeller: Labeller) -> Distilled:
     described |= {name: dict(part.metadata) for name, part in parts.items()}
     metadata = {**old, **labeller_to_json(labeller), "codec": {**old["codec"], "tensors": described}}
     metadata["bytes"] = bytes_by_part(tensors, metadata)
+    if seconds and "seconds" in (cost := old.get("cost", {})):
+        metadata["cost"] = {**cost, "seconds": cost["seconds"] + seconds}
     if (digest := old.get("run_digest")) is not None:
         metadata["run_digest"] = hash_run({"run": digest, **labeller_to_json(labeller)}, {})
     made = validated_set(Path("the set with a labeller"), metadata, tensors)

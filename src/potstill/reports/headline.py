@@ -85,7 +85,10 @@ def _differences(entry: Entry) -> Html | None:
     fair = " The last takes other bytes." if rows and any(row.label == BASELINES[AS_MANY] for row in rows) else ""
     if any(row.label == BASELINES[MODEL] for row in rows):
         fair += " The network is trained on all real data and shipped in place of a set."
-    caption = f"This set minus real samples of the same bytes, trained and tested alike.{fair}"
+    alike = "trained and tested alike"
+    if _labeller_bytes(entry):
+        alike = "tested alike; its students learn views that its network labels, without further augmentation"
+    caption = f"This set minus real samples of the same bytes, {alike}.{fair}"
     return difference_plot(rows, caption, metric)
 
 
@@ -222,7 +225,14 @@ def _size_tile(entry: Entry) -> Html | None:
         return None
     items = "" if entry.items is None else f"{format_count(entry.items)} {entry.noun}"
     codec = describe_codec(entry.codec) if entry.codec else ""
-    return _tile("Size", size_value(entry.bytes), ", ".join(x for x in (items, codec) if x))
+    network = _labeller_bytes(entry)
+    labeller = f"a network of {format_count(network)} bytes that labels them" if network else ""
+    return _tile("Size", size_value(entry.bytes), ", ".join(x for x in (items, codec, labeller) if x))
+
+
+def _labeller_bytes(entry: Entry) -> int:
+    """Return the bytes of the network in the file that labels views of the inputs; 0: there is none."""
+    return int(to_number(entry.card_section("bytes").get("labeller")) or 0)
 
 
 def _cost_tile(entry: Entry) -> Html | None:
