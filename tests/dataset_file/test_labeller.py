@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -154,6 +155,19 @@ def test_a_network_of_other_classes_is_refused(plain: potstill.Distilled, labell
     network.initialise(torch.Generator().manual_seed(0))
     with pytest.raises(PotstillError, match="a network of this description needs"):
         add_labeller(plain, dataclasses.replace(labeller, packed=pack_network(network.eval())))
+
+
+def test_exports_have_the_views_and_indices_have_the_network(tmp_path: Path, small: potstill.Distilled) -> None:
+    x, y = small.training_samples()
+    held = np.load(potstill.export(small, "npz", tmp_path / "views.npz"))
+    assert held["x"].shape == (50, 1, 8, 8)
+    np.testing.assert_allclose(held["y"], y.numpy(), atol=1e-6)
+    np.testing.assert_allclose(held["x"], small.normalization.invert(x).numpy(), atol=1e-5)
+    again = potstill.materialize(potstill.export(small, "indices", tmp_path / "indices.safetensors"), "digits")
+    for one, other in zip(again.training_samples(), (x, y), strict=True):
+        assert torch.equal(one, other)
+    with pytest.raises(PotstillError, match="a network that labels views"):
+        potstill.export(small, "files", tmp_path / "files", data="digits")
 
 
 def test_sets_with_a_labeller_are_not_joined(plain: potstill.Distilled, small: potstill.Distilled) -> None:

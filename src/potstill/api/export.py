@@ -24,6 +24,7 @@ from potstill.data.sound_files import SOUND_SUFFIXES
 from potstill.data.table import read_csv, read_parquet
 from potstill.dataset_file import Distilled, check_source, read_indices, require_selection
 from potstill.dataset_file.folders import write_folder
+from potstill.dataset_file.views import views_as_set
 from potstill.errors import PotstillError, unknown_name
 from potstill.exporters.formats import EXPORT_FORMATS
 from potstill.exporters.formats import export as write_export
@@ -45,6 +46,8 @@ def export(
     license: str | None = None, bits: int | None = None, force: bool = False, **reading: Any,
 ) -> Path:  # fmt: skip
     """Write a set in another form.
+
+    Of a set with a labeller, its views with their labels are written, but for ``indices``.
 
     Where samples have weights, every form has them: ``selection.json`` a list ``weights``, ``hf`` a column ``weight``.
 
@@ -92,6 +95,13 @@ def export(
     if to == "indices":
         dataset_file.write_indices(distilled, path, force=force)
         return path
+    if distilled.labeller is not None:
+        if to == "files" or data is not None:
+            raise PotstillError(
+                f"an export to {to} takes samples from the data, but this set has a network that labels views of them; "
+                "export the views, to npz, parquet or hf without data"
+            )
+        distilled = views_as_set(distilled)
     if to == "hf" and data is None:
         check_not_input(path, [distilled], folder=True)
         return to_hf(distilled, path, license=license)
