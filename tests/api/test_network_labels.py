@@ -37,8 +37,9 @@ def test_without_a_method_samples_are_real_and_in_two_bits() -> None:
 
 
 def test_a_method_that_optimises_makes_the_inputs_too() -> None:
-    small = potstill.distill("digits", "dm", ipc=1, steps=2, network="convnet-d1-w8", labels=NETWORK, **ONE_THREAD)
+    small = potstill.distill("digits", "frepo", ipc=1, steps=2, network="convnet-d1-w8", labels=NETWORK, **ONE_THREAD)
     assert small.labeller is not None
+    assert small.scores is None  # which frepo would learn
     assert len(small) == 10
     assert not small.is_selection
 

@@ -175,7 +175,9 @@ def _network_bytes(spec: RunSpec, settings: NetworkLabels) -> int:
 def _without_network(spec: RunSpec, network_bytes: int) -> RunSpec:
     size = _budget_bytes(spec)
     codec = USUAL_CODEC if spec.codec is None and spec.method == "random" and size is not None else spec.codec
-    return dataclasses.replace(spec, labels=None, bytes=None if size is None else size - network_bytes, codec=codec)
+    labels = None if spec.method == "auto" else "hard"  # learned ones would take bytes that no student reads
+    rest = None if size is None else size - network_bytes
+    return dataclasses.replace(spec, labels=labels, bytes=rest, codec=codec)
 
 
 def add_labeller(distilled: Distilled, labeller: Labeller, seconds: float = 0.0) -> Distilled:
