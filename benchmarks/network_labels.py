@@ -2,6 +2,7 @@
 
     python benchmarks/network_labels.py [--data fashion-mnist] [--bytes 2000 4000]
     python benchmarks/network_labels.py --updates 800 --views 5000
+    python benchmarks/network_labels.py --bytes 40000 --rows real
     python benchmarks/network_labels.py --show
 
 Rows at each budget, all bytes counted:
@@ -102,7 +103,8 @@ def measure(cells: Cells, found: dict[str, Any], write: Any) -> None:
         return found[key]
 
     for size in args.bytes:
-        sets = [cells.labelled(size, seed) for seed in range(args.sets)]
+        needed = {"labelled", "network"} & set(args.rows)
+        sets = [cells.labelled(size, seed) for seed in range(args.sets if needed else 0)]
         real: list[tuple[Any, Tensor]] = []
         for seed, small in enumerate(sets):
             assert small.labeller is not None
@@ -114,7 +116,7 @@ def measure(cells: Cells, found: dict[str, Any], write: Any) -> None:
             })  # fmt: skip
         if any(f"{size} real {seed}" not in found for seed in range(args.sets)):
             real, real_bytes = cells.real(size, args.sets)
-        for row in ("labelled", "real"):
+        for row in [row for row in ("labelled", "real") if row in args.rows]:
             for seed in range(args.sets):
                 if f"{size} {row} {seed}" in found:
                     continue
@@ -189,6 +191,7 @@ def main() -> None:
     parser.add_argument("--bytes", type=int, nargs="+", default=[2000, 4000])
     parser.add_argument("--updates", type=int, default=2000, help="of a student")
     parser.add_argument("--views", type=int, default=20_000, help="of a labelled set")
+    parser.add_argument("--rows", nargs="+", default=ROWS, choices=ROWS)
     parser.add_argument("--sets", type=int, default=3)
     parser.add_argument("--students", type=int, default=2)
     parser.add_argument("--cache", type=Path, default=Path(".network-labels"))

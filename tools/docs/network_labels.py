@@ -32,7 +32,7 @@ def network_labels(root: Path) -> str:
 
 
 def _block(part: dict[str, Any]) -> str:
-    first = next(iter(part["rows"].values()))
+    first = next(ways for ways in part["rows"].values() if "labelled" in ways)
     networks = list(first["labelled"]["scores"])
     head: list[object] = ["budget", "set", "bytes", "pictures"]
     head += [cell for n in networks for cell in (f"`{n}`", "minus real")]
