@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tools.docs.frontier import NAMES
+from tools.docs.frontier import NAMES, fewer_bytes, multiple
 from tools.docs.parts import interval, table
 
 __all__ = ["network_labels"]
@@ -49,4 +49,23 @@ def _block(part: dict[str, Any]) -> str:
                 ))  # fmt: skip
             rows.append(cells)
     name, sets = NAMES.get(part["name"], part["name"]), first["labelled"]["n"]
-    return f"**{name}, students of {part['updates']:,} updates, n = {sets} sets**\n\n{table(head, rows)}"
+    title = f"**{name}, students of {part['updates']:,} updates, n = {sets} sets**"
+    return f"{title}\n\n{table(head, rows)}" + "".join(f"\n\n{line}" for line in _multiples(part, networks[0]))
+
+
+def _multiples(part: dict[str, Any], network: str) -> list[str]:
+    """Return a sentence for each budget at which real pictures were measured in more bytes, too."""
+    curve = sorted(
+        (ways["real"]["bytes"], ways["real"]["scores"][network]["values"])
+        for ways in part["rows"].values() if "real" in ways
+    )  # fmt: skip
+    lines = []
+    for size, ways in sorted(part["rows"].items(), key=lambda item: int(item[0])):
+        if "labelled" in ways and len(curve) > 1 and curve[-1][0] > 2 * int(size):
+            own = ways["labelled"]
+            k = fewer_bytes(curve, own["scores"][network]["values"], own["bytes"])
+            lines.append(
+                f"For the accuracy of the set of {int(size) / 1000:g} kB (`{network}`), real pictures need "
+                f"{multiple(k)} times its bytes, on the line through those that were measured."
+            )
+    return lines
