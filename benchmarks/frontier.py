@@ -186,9 +186,10 @@ class Bench:
     # Real samples
 
     def search(self, size: int) -> RealSetSearch:
+        """The search for the best real samples of so many bytes, before its run."""
         make = factory_for(STUDENTS[self.kind][0], self.train)
         where = BaselineContext(train=self.train, byte_budget=size, make=make, seed=0, quick=False, proportional=True)
-        return RealSetSearch(where=where, space=space_of(where, labels=("hard", "top3"))).run()
+        return RealSetSearch(where=where, space=space_of(where, labels=("hard", "top3")))
 
     def make_real(self, size: int) -> None:
         """Search, and store the draws beside the results: they are needed for the score."""
@@ -197,7 +198,7 @@ class Bench:
             return
 
         def searched() -> dict[str, Any]:
-            search = self.search(size)
+            search = self.search(size).run()
             trial = search.chosen()
             made = search.make(trial, self.args.sets)
             torch.save({"pairs": list(made.pairs)}, path)

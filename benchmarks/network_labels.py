@@ -22,7 +22,6 @@ results/network_labels.json after every cell; what is there is not made again.
 import argparse
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ from potstill.augment.names import named_augmentation
 from potstill.core import Source, Splits
 from potstill.core.nested import num_samples
 from potstill.evaluation.real_set_space import RealWay
-from potstill.evaluation.real_sets import RealSetSearch, Trial
+from potstill.evaluation.real_sets import Trial
 from potstill.evaluation.statistics import paired_difference, summary
 from potstill.evaluation.student import StudentJob, predict, train
 from potstill.rng import derive_seed
@@ -66,18 +65,8 @@ class Cells(Bench):
             codec=cell["codec"], selection=cell["selection"], natural=cell["balance"] == "natural",
             labels=cell["labels"],
         )  # fmt: skip
-        search = self.plain_search(size)
-        made = search.make(Trial(way=way, per_class=cell["items"] // len(self.train.classes)), draws)
+        made = self.search(size).make(Trial(way=way, per_class=cell["items"] // len(self.train.classes)), draws)
         return list(made.pairs), made.bytes
-
-    def plain_search(self, size: int) -> RealSetSearch:
-        from potstill.evaluation.byte_matched_baselines import BaselineContext
-        from potstill.evaluation.real_sets import space_of
-        from potstill.nn import factory_for
-
-        make = factory_for(NETWORKS[0], self.train)
-        where = BaselineContext(train=self.train, byte_budget=size, make=make, seed=0, quick=False, proportional=True)
-        return RealSetSearch(where=where, space=space_of(where, labels=("hard", "top3")))
 
     def student(
         self, network: str, part: Source, pair: tuple[Any, Tensor], rate: float, seed: int, views: bool
@@ -85,7 +74,7 @@ class Cells(Bench):
         """Return the accuracy of one student on a part of the data."""
         probe, (x, y) = self.probe(network, part, 0), pair
         job = StudentJob(
-            make=probe.make, x=x, y=y, protocol=replace(probe.protocol), lr=rate,
+            make=probe.make, x=x, y=y, protocol=probe.protocol, lr=rate,
             steps=self.args.updates, seed=derive_seed(seed, "student"),
             augment=named_augmentation("none", self.train) if views else probe.augment,
         )  # fmt: skip

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import potstill
+from potstill.automl import network_labels
 from potstill.dataset_file.text_io import charged_bytes
 from potstill.errors import PotstillError
 
@@ -70,6 +71,24 @@ def test_another_file_is_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "small.safetensors"
     potstill.distill("digits", "random", ipc=1, out=path, **ONE_THREAD)
     before = path.read_bytes()
-    with pytest.raises(PotstillError):
+    with pytest.raises(PotstillError, match="force"):
         potstill.distill("digits", "random", ipc=1, labels=NETWORK, out=path, **ONE_THREAD)
     assert path.read_bytes() == before
+
+
+def test_a_finished_set_of_the_same_run_is_returned_and_one_of_other_settings_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "small.safetensors"
+    made = potstill.distill("digits", "random", ipc=1, labels=NETWORK, out=path, **ONE_THREAD)
+    monkeypatch.setattr(network_labels, "_trained", None)  # both end before a network is trained
+    with pytest.raises(PotstillError, match="force"):
+        potstill.distill("digits", "random", ipc=1, labels=f"{NETWORK},bytes=800", out=path, **ONE_THREAD)
+    again = potstill.distill("digits", "random", ipc=1, labels=NETWORK, out=path, resume=True, **ONE_THREAD)
+    assert again.metadata["run_digest"] == made.metadata["run_digest"]
+
+
+def test_whitening_is_refused_before_anything_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network_labels, "_trained", None)
+    with pytest.raises(PotstillError, match="leave zca out"):
+        potstill.distill("digits", "dm", ipc=1, zca="mtt", labels=NETWORK, **ONE_THREAD)

@@ -12,12 +12,12 @@ from potstill.augment.view_schedule import ViewSchedule
 from potstill.automl.network_labels import add_labeller, parse_network_labels
 from potstill.core import Splits
 from potstill.dataset_file.concat import concat
-from potstill.dataset_file.labeller_io import LABELLER, Labeller, usual_views
+from potstill.dataset_file.labeller_io import LABELLER, StoredLabeller, usual_views
 from potstill.dataset_file.load import validated_set
 from potstill.errors import PotstillError
 from potstill.evaluation.model_baseline import ModelJob
 from potstill.evaluation.training_sets import TrainingSet
-from potstill.nn.quantized_model import ModelSpec, pack_network, unpack_network
+from potstill.nn.quantized_model import ModelSpec, QuantizedNetwork, pack_network, unpack_network
 
 ONE_THREAD = {"progress": None, "device": "cpu", "executor": "serial"}
 
@@ -28,10 +28,10 @@ def splits() -> Splits:
 
 
 @pytest.fixture(scope="module")
-def labeller(splits: Splits) -> Labeller:
+def labeller(splits: Splits) -> StoredLabeller:
     spec = ModelSpec(family="conv", bits=3, width=4)
     packed = ModelJob(train=splits.train, spec=spec, seed=0, steps=60)()
-    return Labeller(packed=packed, views=usual_views(splits.train.input, seed=7), samples=50)
+    return StoredLabeller(packed=packed, views=usual_views(splits.train.input, seed=7), samples=50)
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +40,12 @@ def plain(splits: Splits) -> potstill.Distilled:
 
 
 @pytest.fixture(scope="module")
-def small(plain: potstill.Distilled, labeller: Labeller) -> potstill.Distilled:
+def small(plain: potstill.Distilled, labeller: StoredLabeller) -> potstill.Distilled:
     return add_labeller(plain, labeller)
 
 
 def test_views_and_labels_are_those_of_the_schedule_and_the_network_one_by_one(
-    small: potstill.Distilled, labeller: Labeller
+    small: potstill.Distilled, labeller: StoredLabeller
 ) -> None:
     x, y = small.training_samples()
     network = unpack_network(labeller.packed, (1, 8, 8), 10)
@@ -60,7 +60,7 @@ def test_views_and_labels_are_those_of_the_schedule_and_the_network_one_by_one(
 
 
 def test_a_file_gives_every_reader_the_same_views_and_its_bytes_are_counted(
-    tmp_path: Path, plain: potstill.Distilled, small: potstill.Distilled, labeller: Labeller
+    tmp_path: Path, plain: potstill.Distilled, small: potstill.Distilled, labeller: StoredLabeller
 ) -> None:
     small.save(tmp_path / "small.safetensors")
     read = potstill.load(tmp_path / "small.safetensors")
@@ -75,7 +75,7 @@ def test_a_file_gives_every_reader_the_same_views_and_its_bytes_are_counted(
     assert read.metadata["run_digest"] != plain.metadata["run_digest"]
 
 
-def test_what_the_network_took_is_in_the_cost(plain: potstill.Distilled, labeller: Labeller) -> None:
+def test_what_the_network_took_is_in_the_cost(plain: potstill.Distilled, labeller: StoredLabeller) -> None:
     made = add_labeller(plain, labeller, seconds=5.0)
     assert made.metadata["cost"]["seconds"] == plain.metadata["cost"]["seconds"] + 5
 
@@ -139,7 +139,7 @@ def test_damaged_metadata_of_a_labeller_are_refused(
 
 
 def test_a_description_of_a_network_that_no_memory_holds_is_refused(
-    plain: potstill.Distilled, labeller: Labeller
+    plain: potstill.Distilled, labeller: StoredLabeller
 ) -> None:
     huge = ModelSpec(family="mlp-2", bits=3, width=65_535)
     packed = dataclasses.replace(labeller.packed, description=huge.to_bytes())
@@ -147,9 +147,10 @@ def test_a_description_of_a_network_that_no_memory_holds_is_refused(
         add_labeller(plain, dataclasses.replace(labeller, packed=packed))
 
 
-def test_a_network_of_other_classes_is_refused(plain: potstill.Distilled, labeller: Labeller, splits: Splits) -> None:
+def test_a_network_of_other_classes_is_refused(
+    plain: potstill.Distilled, labeller: StoredLabeller, splits: Splits
+) -> None:
     other = unpack_network(labeller.packed, (1, 8, 8), 10)
-    from potstill.nn.quantized_model import QuantizedNetwork
 
     network = QuantizedNetwork(other.spec, (1, 8, 8), 3)
     network.initialise(torch.Generator().manual_seed(0))
@@ -175,7 +176,7 @@ def test_sets_with_a_labeller_are_not_joined(plain: potstill.Distilled, small: p
         concat([plain, small])
 
 
-def test_a_labeller_is_for_pictures(tmp_path: Path, labeller: Labeller) -> None:
+def test_a_labeller_is_for_pictures(tmp_path: Path, labeller: StoredLabeller) -> None:
     rows = "\n".join(f"{n},{n % 7},{'ab'[n % 2]}" for n in range(40))
     (tmp_path / "table.csv").write_text(f"one,two,kind\n{rows}\n")
     data = potstill.load_data(tmp_path / "table.csv", label="kind")

@@ -24,7 +24,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from potstill._util.file_lock import exclusive_output
-from potstill._util.import_from_file import source_digests
 from potstill._util.progress import ProgressReporter
 from potstill.automl.candidate_run import CandidateRuns
 from potstill.automl.candidates import AutoOptions, check_served, parse_candidates, parse_options
@@ -33,7 +32,7 @@ from potstill.automl.halving import Race, steps_in
 from potstill.automl.model import announce_model, compare_model, try_model, unasked_sentence
 from potstill.automl.network_labels import parse_network_labels
 from potstill.automl.result import Choice
-from potstill.automl.resume import Journal, stopwatch
+from potstill.automl.resume import Journal, own_files, stopwatch
 from potstill.automl.scoring import Entry, Judge
 from potstill.core import Codec, Source
 from potstill.data import holdout
@@ -46,7 +45,7 @@ from potstill.errors import PotstillError
 from potstill.evaluation.candidate_trials import MARGIN, MAX_HELD_OUT, AccuracyLoss, narrow_network, paired_loss
 from potstill.execution import resolve_executor
 from potstill.kinds import get_kind
-from potstill.nn import CustomNetwork, default_network_name, factory_for, parse_network
+from potstill.nn import default_network_name, factory_for
 from potstill.rng import derive_seed
 from potstill.runs.load_data import as_splits, pick_device
 from potstill.runs.loop import Interrupted, Progress, versions
@@ -106,9 +105,8 @@ def distil_automatically(
         "options": dataclasses.asdict(options), "seed": spec.seed, "network": str(spec.network), "time_limit": seconds,
         "keep": dataclasses.asdict(spec.size_budget), "device": str(train.device),
     }  # fmt: skip
-    network = parse_network(spec.network)
-    own_files = source_digests([train, *([network.constructor] if isinstance(network, CustomNetwork) else [])])
-    digest = hash_run({"auto": about, "own_files": own_files}, {})
+    files = own_files(train, spec.network)
+    digest = hash_run({"auto": about, "own_files": files}, {})
     if output is not None:
         output.check(splits.files)
         if (existing := output.load_existing({"run_digest": digest}, reporter.warn)) is not None:
@@ -119,7 +117,7 @@ def distil_automatically(
         tempfile.TemporaryDirectory(prefix="potstill-auto-") as folder,
         nullcontext() if checkpoint is None else exclusive_output(checkpoint),
     ):
-        by = {**versions(), **({"own_files": own_files} if own_files else {})}
+        by = {**versions(), **({"own_files": files} if files else {})}
         journal = Journal(
             checkpoint or Path(folder) / "choice", about, by, resume=bool(io.resume), anyway=io.resume == "force"
         )

@@ -12,17 +12,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from potstill._util.progress import ProgressReporter
+from potstill.automl.resume import own_files
 from potstill.core import Source
 from potstill.core.registry import with_settings
+from potstill.data.groups import source_key
 from potstill.dataset_file import Distilled
 from potstill.dataset_file.labeller_io import (
     LABELLER,
     MOST_SAMPLES,
     SAMPLES,
-    Labeller,
+    StoredLabeller,
     labeller_parts,
     labeller_to_json,
     usual_views,
@@ -33,7 +33,6 @@ from potstill.dataset_file.payload_io import bytes_by_part
 from potstill.dataset_file.replacing import hash_run
 from potstill.dataset_file.text_io import charged_bytes
 from potstill.errors import PotstillError
-from potstill.evaluation.evaluate import normalize_like
 from potstill.evaluation.model_baseline import STEPS, measure_model_cost, model_contexts, train_models
 from potstill.kinds import get_kind
 from potstill.nn.quantized_model import PackedModel
@@ -57,6 +56,8 @@ SHARE, LEAST_BYTES, USUAL_BYTES = 0.4, 400, 900
 """Part of a budget in bytes that the network gets at most, its least bytes, and its bytes in a budget of items."""
 USUAL_CODEC = "uint2"
 """Codec of random samples in a budget of bytes, where none is named: the network reads them well, and needs few."""
+_OBJECTS = ("initial", "networks", "experts", "generator", "scores")
+"""Fields of a run whose values may be objects, which text does not tell apart."""
 LIMIT_PART, LEAST_STEPS = 0.5, 200
 """Part of a time limit that its training may take, and updates that it has at least."""
 
@@ -124,25 +125,42 @@ def distil_with_labeller(
     train, size = splits.train, _budget_bytes(spec)
     _check_served(train)
     network_bytes = _network_bytes(spec, settings)
+    if spec.zca is not None:
+        raise PotstillError("labels network: a network labels pictures as they are; leave zca out")
+    digest = _digest(spec, train, limits)
     if output is not None:
         output.check(splits.files)
+        if (existing := output.load_existing({"run_digest": digest}, reporter.warn)) is not None:
+            return existing
     started = time.monotonic()
     packed = _trained(train, network_bytes, settings, limits, reporter, spec)
     seconds = time.monotonic() - started
     inner = _without_network(dataclasses.replace(spec, data=splits), packed.bytes)
     small = make(inner, limits, dataclasses.replace(io, out=None), reporter, None)
-    if normalize_like(train, small).normalization is not train.normalization and small.normalization.whitening:
-        raise PotstillError("labels network: a network labels pictures as they are; leave zca out")
+    if small.normalization.whitening is not None:
+        raise PotstillError("labels network: the method whitens pictures, and the network labels them as they are")
     views = usual_views(train.input, seed=derive_seed(spec.seed, LABELLER) % 2**31)
-    made = add_labeller(small, Labeller(packed=packed, views=views, samples=settings.samples), seconds)
+    made = add_labeller(small, StoredLabeller(packed=packed, views=views, samples=settings.samples), seconds)
     if size is not None and charged_bytes(made.metadata["bytes"]) > size:
         raise PotstillError(
             f"labels network: the set takes {charged_bytes(made.metadata['bytes']):,} of {size:,} bytes; give more"
         )
+    made.metadata["run_digest"] = digest
     if output is not None:
-        output.load_existing(made.metadata, reporter.warn)
         output.write(made)
     return made
+
+
+def _digest(spec: RunSpec, train: Source, limits: RunLimits) -> str:
+    """Return the hash of everything that decides the set, known before it is made."""
+    about = {name: str(value) for name, value in vars(spec).items() if name not in ("data", "options")}
+    given = {name: value for name in _OBJECTS if not isinstance(value := getattr(spec, name), str | Path | None)}
+    about |= {name: f"object {id(value)}" for name, value in given.items()}  # no other run is known to be the same
+    seconds = None if limits.clock is None else limits.clock.seconds
+    return hash_run({
+        "network labels": about, "options": dict(spec.options), "data": source_key(train), "steps": limits.steps,
+        "time_limit": seconds, "device": str(train.device), "own_files": own_files(train, spec.network),
+    }, {})  # fmt: skip
 
 
 def split_budget(spec: RunSpec) -> tuple[RunSpec, int]:
@@ -180,7 +198,7 @@ def _without_network(spec: RunSpec, network_bytes: int) -> RunSpec:
     return dataclasses.replace(spec, labels=labels, bytes=rest, codec=codec)
 
 
-def add_labeller(distilled: Distilled, labeller: Labeller, seconds: float = 0.0) -> Distilled:
+def add_labeller(distilled: Distilled, labeller: StoredLabeller, seconds: float = 0.0) -> Distilled:
     """Return a set with a labeller in place of the one that it may have.
 
     Args:
@@ -221,10 +239,10 @@ def _check_served(train: Source) -> None:
 def _trained(
     train: Source, size: int, settings: NetworkLabels, limits: RunLimits, reporter: ProgressReporter, spec: RunSpec
 ) -> PackedModel:
-    """Return the network, trained on all training data; its architecture is selected on a part held out of them."""
+    """Return the network, trained on all training data; its architecture is selected on a part held out of them. It is
+    not measured, so that no test data are needed."""
     seed = derive_seed(spec.seed, LABELLER) % 2**31
-    held = train.subset(torch.arange(1))  # type: ignore[attr-defined]
-    context, where = model_contexts(train, held, size, students=1, seed=seed, report=reporter.report_count)
+    context, where = model_contexts(train, train, size, students=1, seed=seed, report=reporter.report_count)
     steps, seconds = settings.steps, measure_model_cost(context, where).seconds(settings.steps, quick=True)
     if limits.clock is not None and seconds > LIMIT_PART * limits.clock.remaining:
         steps = max(LEAST_STEPS, int(steps * LIMIT_PART * limits.clock.remaining / seconds))

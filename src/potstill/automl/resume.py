@@ -12,14 +12,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from potstill._util.import_from_file import source_digests
+from potstill.core import Source
 from potstill.dataset_file import write_atomic
 from potstill.errors import PotstillError
+from potstill.nn import CustomNetwork, parse_network
+from potstill.runs.spec import NetworkOption
 
-__all__ = ["Journal", "pack_rows", "stopwatch", "unpack_rows"]
+__all__ = ["Journal", "own_files", "pack_rows", "stopwatch", "unpack_rows"]
 
 T = TypeVar("T")
 _FILE = "choice.json"
 _FLOATS = "float64:"
+
+
+def own_files(train: Source, network: NetworkOption) -> dict[str, str]:
+    """Return the hashes of a person's own files that decide a set: those of the data and of the network."""
+    parsed = parse_network(network)
+    return source_digests([train, *([parsed.constructor] if isinstance(parsed, CustomNetwork) else [])])
 
 
 def stopwatch(before: float = 0.0) -> Callable[[], float]:

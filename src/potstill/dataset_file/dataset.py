@@ -26,7 +26,7 @@ from potstill.core import InputSpec, Normalization, Task
 from potstill.core.nested import OFFSETS, sample
 from potstill.data.text_encoder import TextEncoder
 from potstill.dataset_file.files import write_atomic
-from potstill.dataset_file.labeller_io import Labeller
+from potstill.dataset_file.labeller_io import StoredLabeller
 from potstill.dataset_file.metadata import input_from_json, is_classification, task_from_json
 from potstill.dataset_file.packed_tensors import set_file
 from potstill.dataset_file.replacing import describe_conflict
@@ -141,7 +141,7 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
         return self._contents.encoder
 
     @property
-    def labeller(self) -> Labeller | None:
+    def labeller(self) -> StoredLabeller | None:
         """Small network in the file that labels views of the inputs (`training_samples`); ``None``: it has none."""
         return self._contents.labeller
 

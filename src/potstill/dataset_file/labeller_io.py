@@ -21,7 +21,7 @@ from potstill.errors import PotstillError
 from potstill.kinds import get_kind
 from potstill.nn.quantized_model import ModelSpec, PackedModel, unpack_network
 
-__all__ = ["LABELLER", "Labeller", "labeller_parts", "labeller_to_json", "pop_labeller", "usual_views"]
+__all__ = ["LABELLER", "StoredLabeller", "labeller_parts", "labeller_to_json", "pop_labeller", "usual_views"]
 
 LABELLER = "labeller"
 """Part of the bytes, key of the metadata, and first word of the tensors' names."""
@@ -40,7 +40,7 @@ def usual_views(input: InputSpec, seed: int = 0) -> ViewSchedule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labeller:
+class StoredLabeller:
     """A stored network and the views that it labels."""
 
     packed: PackedModel
@@ -84,7 +84,7 @@ class Labeller:
         return x, y
 
 
-def labeller_parts(labeller: Labeller | None) -> dict[str, Encoded]:
+def labeller_parts(labeller: StoredLabeller | None) -> dict[str, Encoded]:
     """Return the encoded tensors by their names in the file; none where there is no labeller."""
     if labeller is None:
         return {}
@@ -93,7 +93,7 @@ def labeller_parts(labeller: Labeller | None) -> dict[str, Encoded]:
     return {f"{LABELLER}/{name}": part for name, part in {_DESCRIPTION: description, **coded}.items()}
 
 
-def labeller_to_json(labeller: Labeller | None) -> dict[str, Any]:
+def labeller_to_json(labeller: StoredLabeller | None) -> dict[str, Any]:
     """Return the metadata of the labeller: number of views, and their settings that are not the defaults of
     `ViewSchedule`; empty where there is none."""
     if labeller is None:
@@ -103,7 +103,7 @@ def labeller_to_json(labeller: Labeller | None) -> dict[str, Any]:
     return {LABELLER: {"views": views, "samples": labeller.samples}}
 
 
-def pop_labeller(encoded: dict[str, Encoded], metadata: Mapping[str, Any]) -> Labeller | None:
+def pop_labeller(encoded: dict[str, Encoded], metadata: Mapping[str, Any]) -> StoredLabeller | None:
     """Remove the labeller's tensors and return it; ``None``: the set has none.
 
     Raises:
@@ -127,12 +127,12 @@ def pop_labeller(encoded: dict[str, Encoded], metadata: Mapping[str, Any]) -> La
         raise PotstillError("its labeller's description must be a few bytes; get the file again")
     packed = PackedModel(description=bytes(codes.tolist()), **held)
     schedule = ViewSchedule.from_json({**ViewSchedule().to_json(), **views})
-    labeller = Labeller(packed=packed, views=schedule, samples=samples)
+    labeller = StoredLabeller(packed=packed, views=schedule, samples=samples)
     _check_labelled(metadata["input"]["kind"], labeller, tuple(metadata["input"]["shape"]), len(metadata["classes"]))
     return labeller
 
 
-def _check_labelled(kind: str, labeller: Labeller, shape: tuple[int, ...], classes: int) -> None:
+def _check_labelled(kind: str, labeller: StoredLabeller, shape: tuple[int, ...], classes: int) -> None:
     """Check that a labeller is for pictures of such a shape and so many classes.
 
     Raises:

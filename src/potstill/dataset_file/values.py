@@ -9,7 +9,7 @@ from torch import Tensor
 from potstill.codecs.exact import Float
 from potstill.core import Codec, Encoded, Inputs, InputSpec, Normalization, Task
 from potstill.data.text_encoder import TextEncoder
-from potstill.dataset_file.labeller_io import Labeller
+from potstill.dataset_file.labeller_io import StoredLabeller
 
 __all__ = ["Contents", "Encoding", "Provenance", "Schema"]
 
@@ -39,7 +39,7 @@ class Contents:
     encoder: TextEncoder | None = None
     """Encoder of texts, whose vectors are the inputs; ``None``: inputs are no texts, or a user's own function made
     them."""
-    labeller: Labeller | None = None
+    labeller: StoredLabeller | None = None
     """Network that labels views of the inputs; ``None``: there is none."""
     missing: str = ""
     """Message about the shared decoder that is not on this machine; empty: nothing is missing."""

@@ -201,9 +201,8 @@ def evaluate(
             "trains on all samples alike"
         )
     own_set = TrainingSet.of_distilled(
-        distilled, x, sizes["total"], weights=w, stored_labels=stored,
-        own_labels=not context.teacher_labels,
-    )  # fmt: skip
+        distilled, x, sizes["total"], weights=w, stored_labels=stored, own_labels=not context.teacher_labels
+    )
     models = yardstick_scores(yardsticks, context.task, train, test)
     reference, label_rows = _references(context, full, "random-soft" in names)
     own = measure(context, "this set", own_set)
