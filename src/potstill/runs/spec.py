@@ -66,7 +66,7 @@ class RunSpec:
     parametrization: str | None = None
     """Parametrization that is stored and optimised: ``pixels``, ``tiles:factor=2`` …; ``None``: the method's."""
     labels: str | None = None
-    """``hard``, ``soft`` or ``scores``; ``None``: the method's."""
+    """``hard``, ``soft``, ``scores``, or ``network`` for a small network in the file; ``None``: the method's."""
     augment: str | None = None
     """The augmentation; ``None``: the method's for images, none for other data."""
     zca: str | None = None
