@@ -1,27 +1,31 @@
 """A small network in the set that labels views of its pictures, beside real pictures in the same bytes.
 
-    python benchmarks/network_labels.py [--data fashion-mnist] [--bytes 2000 4000]
-    python benchmarks/network_labels.py --updates 800 --views 5000
-    python benchmarks/network_labels.py --bytes 40000 --rows real
+    python benchmarks/network_labels.py [--data fashion-mnist] [--bytes 4000]
+    python benchmarks/network_labels.py --updates 5000 --views 50000 --bytes 4000 40000
+    python benchmarks/network_labels.py --updates 5000 --bytes 120000 --rows real
     python benchmarks/network_labels.py --show
 
 Rows at each budget, all bytes counted:
 
 - ``labelled``: ``--method random --labels network``: random real pictures in two bits a pixel, and a
   network that takes two fifths of the bytes at most and labels ``--views`` views of them.
-- ``real``: the best coded real pictures, in the way that the search of `benchmarks/frontier.py` chose for these bytes
-  on the training data (its results are read); each set is another draw.
+- ``real``: the best coded real pictures: of the way that the search of `benchmarks/frontier.py` chose with short
+  students, and of `CODECS`, each with classes and with the three largest probabilities of a good teacher (`TEACHER`)
+  as labels, the best one of a student of this length on held-out data; each set is another draw.
 - ``network``: the network of the labelled set alone, which needs no student.
 
 A set is made of 95 % of the training data (`frontier.Bench`). Students of both rows make ``--updates`` updates in
 batches of 128; the learning rate of each row, of two, is the better one of one student on the other 5 %. Real pictures
 have the protocol's augmentation, views none. Test data are read once, at the end. Results go to
-results/network_labels.json after every cell; what is there is not made again.
+results/network_labels.json after every cell; what is there is not made again. Several runs may write to it.
 """
 
 import argparse
+import fcntl
 import json
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +42,19 @@ from potstill.evaluation.real_set_space import RealWay
 from potstill.evaluation.real_sets import Trial
 from potstill.evaluation.statistics import paired_difference, summary
 from potstill.evaluation.student import StudentJob, predict, train
+from potstill.evaluation.training_sets import TeacherJob
+from potstill.labels.teacher import soft_labels
+from potstill.nn import factory_for
 from potstill.rng import derive_seed
 
 NETWORKS = ("convnet-d3-w32", "mlp-w128")
 BATCH, RATES = 128, (0.03, 0.1)
 ROWS = ("labelled", "real", "network")
 CODEC = "uint2"
+CODECS = ("uint1", "uint2", "half:bits=1", "half:bits=2")
+"""Of real pictures, beside that of the search."""
+TEACHER, TEACHER_UPDATES = "convnet-d3-w64", 2000
+"""Network that writes soft labels of real pictures, and its updates on all of them."""
 OUT = Path("results/network_labels.json")
 
 
@@ -59,14 +70,34 @@ class Cells(Bench):
             ).save(path)  # fmt: skip
         return potstill.load(path)
 
-    def real(self, size: int, draws: int) -> tuple[list[tuple[Any, Tensor]], int]:
-        cell = json.loads(Path(f"results/frontier/{self.name}.json").read_text())["cells"][f"{size}|real"]
-        way = RealWay(
-            codec=cell["codec"], selection=cell["selection"], natural=cell["balance"] == "natural",
-            labels=cell["labels"],
-        )  # fmt: skip
-        made = self.search(size).make(Trial(way=way, per_class=cell["items"] // len(self.train.classes)), draws)
-        return list(made.pairs), made.bytes
+    def teacher(self) -> Any:
+        """The function that a good teacher is: probabilities of pictures. It is trained once, and kept."""
+        path = Path(self.args.cache) / f"{self.name}-{TEACHER}-{TEACHER_UPDATES}.pt"
+        job = TeacherJob(train=self.train, make=factory_for(TEACHER, self.train), seed=0, steps=TEACHER_UPDATES)
+        if not path.exists():
+            torch.save(job(), path)
+        return partial(soft_labels, job.network(), torch.load(path, weights_only=False))
+
+    def ways(self, size: int) -> dict[str, RealWay]:
+        """The ways to keep real pictures in so many bytes that are tried, by name."""
+        path = Path(f"results/frontier/{self.name}.json")
+        cells = json.loads(path.read_text())["cells"] if path.exists() else {}
+        found = {}
+        if (cell := cells.get(f"{size}|real")) is not None:
+            found["of the search"] = RealWay(
+                codec=cell["codec"], selection=cell["selection"], natural=cell["balance"] == "natural",
+                labels=cell["labels"],
+            )  # fmt: skip
+        plain = RealWay(codec="uint1", selection="random", natural=False, labels="hard")
+        for codec in CODECS:
+            for labels in ("hard", "top3"):
+                found[f"{codec} {labels}"] = replace(plain, codec=codec, labels=labels)
+        return found
+
+    def real(self, size: int, way: RealWay, draws: int) -> Any:
+        """Draws of real pictures in so many bytes, whose soft labels are those of the good teacher."""
+        search = replace(self.search(size), rows=self.teacher() if way.labels != "hard" else None)
+        return search.make(Trial(way=way, per_class=max(1, size // 400)), draws)
 
     def student(
         self, network: str, part: Source, pair: tuple[Any, Tensor], rate: float, seed: int, views: bool
@@ -91,47 +122,49 @@ def measure(cells: Cells, found: dict[str, Any], write: Any) -> None:
             print(key, json.dumps(found[key])[:200], flush=True)
         return found[key]
 
+    def scored(key: str, pair: tuple[Any, Tensor], seed: int, views: bool) -> dict[str, float]:
+        """Mean accuracy of the students of each network, at the rate that held-out samples choose."""
+        scores = {}
+        for network in args.networks:
+            rate = once(f"{key} rate {network}", lambda n=network: max(
+                RATES, key=lambda r: cells.student(n, cells.held, pair, r, 77, views)
+            ))  # fmt: skip
+            of = [cells.student(network, cells.test, pair, rate, 10 * seed + n, views) for n in range(args.students)]
+            scores[network] = sum(of) / len(of)
+        return scores
+
     for size in args.bytes:
-        needed = {"labelled", "network"} & set(args.rows)
-        sets = [cells.labelled(size, seed) for seed in range(args.sets if needed else 0)]
-        real: list[tuple[Any, Tensor]] = []
-        for seed, small in enumerate(sets):
+        for seed in range(args.sets if {"labelled", "network"} & set(args.rows) else 0):
+            small = cells.labelled(size, seed)
             assert small.labeller is not None
             network = small.labeller.network(small.input.shape, len(small.classes))
-            bytes_ = {key: small.metadata["bytes"][key] for key in ("total", "labeller")}
+            bytes_ = small.metadata["bytes"]
             once(f"{size} network {seed}", lambda n=network, b=bytes_: {
                 "bytes": b["labeller"],
                 "scores": {"": float((predict(n, cells.test) == cells.test.labels).double().mean())},
             })  # fmt: skip
-        if any(f"{size} real {seed}" not in found for seed in range(args.sets)):
-            real, real_bytes = cells.real(size, args.sets)
-        for row in [row for row in ("labelled", "real") if row in args.rows]:
-            for seed in range(args.sets):
-                if f"{size} {row} {seed}" in found:
-                    continue
-                views = row == "labelled"
-                pair = sets[seed].training_samples(args.views) if views else real[seed % len(real)]
-                total = sets[seed].metadata["bytes"]["total"] if views else real_bytes
-                items = len(sets[seed]) if views else num_samples(pair[0])
-
-                def scored(
-                    pair: Any = pair, row: str = row, views: bool = views, seed: int = seed, size: int = size
-                ) -> dict[str, float]:
-                    scores = {}
-                    for network in NETWORKS:
-                        rate = once(f"{size} {row} rate {network}", lambda n=network: max(
-                            RATES, key=lambda r: cells.student(n, cells.held, pair, r, 77, views)
-                        ))  # fmt: skip
-                        of = [
-                            cells.student(network, cells.test, pair, rate, 10 * seed + n, views)
-                            for n in range(args.students)
-                        ]
-                        scores[network] = sum(of) / len(of)
-                    return scores
-
-                once(f"{size} {row} {seed}", lambda t=total, i=items, s=scored: {
-                    "bytes": t, "items": i, "scores": s(),
+            if "labelled" in args.rows:
+                once(f"{size} labelled {seed}", lambda small=small, b=bytes_, seed=seed, size=size: {
+                    "bytes": b["total"], "items": len(small),
+                    "scores": scored(f"{size} labelled", small.training_samples(args.views), seed, True),
                 })  # fmt: skip
+        if "real" in args.rows and any(f"{size} real {seed}" not in found for seed in range(args.sets)):
+            way = cells.ways(size)[once(f"{size} real way", lambda size=size: best_way(cells, size))["chosen"]]
+            made = cells.real(size, way, args.sets)
+            for seed in range(args.sets):
+                pair = made.pairs[seed % len(made.pairs)]
+                once(f"{size} real {seed}", lambda p=pair, seed=seed, size=size, made=made: {
+                    "bytes": made.bytes, "items": num_samples(p[0]), "scores": scored(f"{size} real", p, seed, False),
+                })  # fmt: skip
+
+
+def best_way(cells: Cells, size: int) -> dict[str, Any]:
+    """Return the way to keep real pictures whose student has the best accuracy on held-out samples, and all of them."""
+    held = {
+        name: cells.student(NETWORKS[0], cells.held, cells.real(size, way, 1).pairs[0], max(RATES), 77, False)
+        for name, way in cells.ways(size).items()
+    }
+    return {"chosen": max(held, key=lambda name: held[name]), "held": held}
 
 
 def rows_of(found: Mapping[str, Any], size: int, test: int) -> dict[str, Any]:
@@ -150,8 +183,9 @@ def rows_of(found: Mapping[str, Any], size: int, test: int) -> dict[str, Any]:
         def scores(row: str, network: str) -> list[float]:
             return [float(found[f"{size} {row} {seed}"]["scores"][network]) for seed in seeds]
 
+        both = set(rows["labelled"]["scores"]) & set(rows["real"]["scores"])
         rows["labelled"]["over real"] = {
-            n: paired_difference(scores("labelled", n), scores("real", n)) for n in NETWORKS
+            n: paired_difference(scores("labelled", n), scores("real", n)) for n in NETWORKS if n in both
         }
     return rows
 
@@ -181,6 +215,7 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=2000, help="of a student")
     parser.add_argument("--views", type=int, default=20_000, help="of a labelled set")
     parser.add_argument("--rows", nargs="+", default=ROWS, choices=ROWS)
+    parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS, help="that learn the sets")
     parser.add_argument("--sets", type=int, default=3)
     parser.add_argument("--students", type=int, default=2)
     parser.add_argument("--cache", type=Path, default=Path(".network-labels"))
@@ -195,20 +230,25 @@ def main() -> None:
     for name, value in (("label", None), ("device", "cpu"), ("out", Path("results/frontier")), ("arms", None)):
         setattr(args, name, value)
     cells = Cells(args)
-    about = {
+    key, about = f"{cells.name}-{args.updates}", {
         "name": cells.name, "updates": args.updates, "views": args.views, "students": args.students,
-        "cells": {}, "rows": {},
     }  # fmt: skip
-    data = found["data"].setdefault(f"{cells.name}-{args.updates}", about)
+    own: dict[str, Any] = found["data"].get(key, {}).get("cells", {})
 
     def write() -> None:
-        data["rows"] |= {str(s): rows_of(data["cells"], s, len(cells.test)) for s in sorted(args.bytes)}
-        found["machine"] = machine()
-        OUT.write_text(json.dumps(found, indent=1) + "\n")
+        with OUT.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed
+            now = json.loads(OUT.read_text()) if OUT.exists() else {"data": {}}
+            data = now["data"].setdefault(key, {**about, "cells": {}, "rows": {}})
+            data["cells"] |= own
+            sizes = sorted({int(name.split()[0]) for name in data["cells"]})
+            data["rows"] = {str(size): rows_of(data["cells"], size, len(cells.test)) for size in sizes}
+            now["machine"] = machine()
+            OUT.write_text(json.dumps(now, indent=1) + "\n")
 
-    measure(cells, data["cells"], write)
+    measure(cells, own, write)
     write()
-    show(found)
+    show(json.loads(OUT.read_text()))
 
 
 if __name__ == "__main__":
