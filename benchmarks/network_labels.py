@@ -11,7 +11,8 @@ Rows at each budget, all bytes counted:
   network that takes two fifths of the bytes at most and labels ``--views`` views of them.
 - ``real``: the best coded real pictures: of the way that the search of `benchmarks/frontier.py` chose with short
   students, and of `CODECS`, each with classes and with the three largest probabilities of a good teacher (`TEACHER`)
-  as labels, the best one of a student of this length on held-out data; each set is another draw.
+  as labels, the best one of a student on held-out data (of this length, 2,000 updates at most); each set is another
+  draw.
 - ``network``: the network of the labelled set alone, which needs no student.
 
 A set is made of 95 % of the training data (`frontier.Bench`). Students of both rows make ``--updates`` updates in
@@ -55,6 +56,8 @@ CODECS = ("uint1", "uint2", "half:bits=1", "half:bits=2")
 """Of real pictures, beside that of the search."""
 TEACHER, TEACHER_UPDATES = "convnet-d3-w64", 2000
 """Network that writes soft labels of real pictures, and its updates on all of them."""
+CHOOSING = 2000
+"""Updates at most of a student that chooses among ways to keep real pictures."""
 OUT = Path("results/network_labels.json")
 
 
@@ -100,13 +103,14 @@ class Cells(Bench):
         return search.make(Trial(way=way, per_class=max(1, size // 400)), draws)
 
     def student(
-        self, network: str, part: Source, pair: tuple[Any, Tensor], rate: float, seed: int, views: bool
-    ) -> float:
+        self, network: str, part: Source, pair: tuple[Any, Tensor], rate: float, seed: int, views: bool,
+        updates: int | None = None,
+    ) -> float:  # fmt: skip
         """Return the accuracy of one student on a part of the data."""
         probe, (x, y) = self.probe(network, part, 0), pair
         job = StudentJob(
             make=probe.make, x=x, y=y, protocol=probe.protocol, lr=rate,
-            steps=self.args.updates, seed=derive_seed(seed, "student"),
+            steps=updates or self.args.updates, seed=derive_seed(seed, "student"),
             augment=named_augmentation("none", self.train) if views else probe.augment,
         )  # fmt: skip
         return float((predict(train(job), part) == part.labels).double().mean())
@@ -160,8 +164,9 @@ def measure(cells: Cells, found: dict[str, Any], write: Any) -> None:
 
 def best_way(cells: Cells, size: int) -> dict[str, Any]:
     """Return the way to keep real pictures whose student has the best accuracy on held-out samples, and all of them."""
+    updates = min(cells.args.updates, CHOOSING)
     held = {
-        name: cells.student(NETWORKS[0], cells.held, cells.real(size, way, 1).pairs[0], max(RATES), 77, False)
+        name: cells.student(NETWORKS[0], cells.held, cells.real(size, way, 1).pairs[0], max(RATES), 77, False, updates)
         for name, way in cells.ways(size).items()
     }
     return {"chosen": max(held, key=lambda name: held[name]), "held": held}
