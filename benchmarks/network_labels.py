@@ -7,8 +7,8 @@
 
 Rows at each budget, all bytes counted:
 
-- ``labelled``: ``--method random --labels network``: random real pictures in two bits a pixel, and a
-  network that takes two fifths of the bytes at most and labels ``--views`` views of them.
+- ``labelled``: ``--labels network``: random real pictures, and a network that takes two fifths of the bytes at most and
+  labels ``--views`` views of them. The codec is chosen on training data.
 - ``real``: the best coded real pictures: of the way that the search of `benchmarks/frontier.py` chose with short
   students, and of `CODECS`, each with classes and with the three largest probabilities of a good teacher (`TEACHER`)
   as labels, the best one of a student on held-out data (of this length, 2,000 updates at most); each set is another
@@ -39,7 +39,7 @@ import potstill
 from potstill.augment.names import named_augmentation
 from potstill.core import Source, Splits
 from potstill.core.nested import num_samples
-from potstill.evaluation.real_set_space import RealWay
+from potstill.evaluation.real_set_space import RealWay, has_label_bits
 from potstill.evaluation.real_sets import Trial
 from potstill.evaluation.statistics import paired_difference, summary
 from potstill.evaluation.student import StudentJob, predict, train
@@ -51,9 +51,11 @@ from potstill.rng import derive_seed
 NETWORKS = ("convnet-d3-w32", "mlp-w128")
 BATCH, RATES = 128, (0.03, 0.1)
 ROWS = ("labelled", "real", "network")
-CODEC = "uint2"
-CODECS = ("uint1", "uint2", "half:bits=1", "half:bits=2")
-"""Of real pictures, beside that of the search."""
+CODECS = {
+    1: ("uint1", "uint2", "half:bits=1", "half:bits=2"),
+    3: ("half:bits=2", *(f"cosine:positions={n}" for n in (64, 144, 256))),
+}
+"""Of real pictures, beside that of the search, by the number of channels."""
 TEACHER, TEACHER_UPDATES = "convnet-d3-w64", 2000
 """Network that writes soft labels of real pictures, and its updates on all of them."""
 CHOOSING = 2000
@@ -68,7 +70,7 @@ class Cells(Bench):
         path = Path(self.args.cache) / f"{self.name}-{size}-labelled-{seed}.safetensors"
         if not path.exists():
             potstill.distill(
-                Splits(train=self.train, test=None), "random", labels="network", codec=CODEC, bytes=size, seed=seed,
+                Splits(train=self.train, test=None), "random", labels="network", bytes=size, seed=seed,
                 progress=None, device="cpu", executor="serial",
             ).save(path)  # fmt: skip
         return potstill.load(path)
@@ -92,8 +94,8 @@ class Cells(Bench):
                 labels=cell["labels"],
             )  # fmt: skip
         plain = RealWay(codec="uint1", selection="random", natural=False, labels="hard")
-        for codec in CODECS:
-            for labels in ("hard", "top3"):
+        for codec in CODECS[self.train.input.shape[0]]:
+            for labels in ("hard", "top3") if has_label_bits(codec) else ("hard",):
                 found[f"{codec} {labels}"] = replace(plain, codec=codec, labels=labels)
         return found
 
@@ -149,7 +151,7 @@ def measure(cells: Cells, found: dict[str, Any], write: Any) -> None:
             })  # fmt: skip
             if "labelled" in args.rows:
                 once(f"{size} labelled {seed}", lambda small=small, b=bytes_, seed=seed, size=size: {
-                    "bytes": b["total"], "items": len(small),
+                    "bytes": b["total"], "items": len(small), "codec": small.metadata["codec"]["name"],
                     "scores": scored(f"{size} labelled", small.training_samples(args.views), seed, True),
                 })  # fmt: skip
         if "real" in args.rows and any(f"{size} real {seed}" not in found for seed in range(args.sets)):

@@ -7,12 +7,15 @@ are not read.
 """
 
 import dataclasses
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from potstill._util.progress import ProgressReporter
+from potstill.automl.labelled_codec import CodecTrial, rank_codecs
 from potstill.automl.resume import own_files
 from potstill.core import Source
 from potstill.core.registry import with_settings
@@ -21,10 +24,10 @@ from potstill.dataset_file import Distilled
 from potstill.dataset_file.labeller_io import (
     LABELLER,
     MOST_SAMPLES,
-    SAMPLES,
     StoredLabeller,
     labeller_parts,
     labeller_to_json,
+    usual_samples,
     usual_views,
 )
 from potstill.dataset_file.load import validated_set
@@ -55,7 +58,9 @@ NETWORK_LABELS = "network"
 SHARE, LEAST_BYTES, USUAL_BYTES = 0.4, 400, 900
 """Part of a budget in bytes that the network gets at most, its least bytes, and its bytes in a budget of items."""
 USUAL_CODEC = "uint2"
-"""Codec of random samples in a budget of bytes, where none is named: the network reads them well, and needs few."""
+"""Codec of random samples in a budget of bytes where none is named: the first one tried, and the one of a plan."""
+CODEC_PART = 0.25
+"""Part of what is left of a time limit that trying codecs may take."""
 _OBJECTS = ("initial", "networks", "experts", "generator", "scores")
 """Fields of a run whose values may be objects, which text does not tell apart."""
 LIMIT_PART, LEAST_STEPS = 0.5, 200
@@ -77,11 +82,11 @@ class NetworkLabels:
     """Bytes of the network; 0: two fifths of the budget at most (`SHARE`), 900 where that is a number of items."""
     steps: int = STEPS
     """Updates of its training."""
-    samples: int = SAMPLES
-    """Views that students get."""
+    samples: int = 0
+    """Views that students get; 0: 20,000, of large pictures fewer."""
 
     def __post_init__(self) -> None:
-        ranges = {"bytes": (0, 1 << 24), "steps": (1, 1 << 24), "samples": (1, MOST_SAMPLES)}
+        ranges = {"bytes": (0, 1 << 24), "steps": (1, 1 << 24), "samples": (0, MOST_SAMPLES)}
         for name, (least, most) in ranges.items():
             if not least <= getattr(self, name) <= most:
                 raise PotstillError(
@@ -134,13 +139,18 @@ def distil_with_labeller(
             return existing
     started = time.monotonic()
     packed = _trained(train, network_bytes, settings, limits, reporter, spec)
+    views = usual_views(train.input, seed=derive_seed(spec.seed, LABELLER) % 2**31)
+    labeller = StoredLabeller(packed=packed, views=views, samples=settings.samples or usual_samples(train.input))
+    inner, trials = _without_network(dataclasses.replace(spec, data=splits), packed.bytes), list[CodecTrial]()
+    if _tries_codecs(spec):
+        inner, trials = _in_best_codec(inner, train, labeller, limits, reporter)
     seconds = time.monotonic() - started
-    inner = _without_network(dataclasses.replace(spec, data=splits), packed.bytes)
     small = make(inner, limits, dataclasses.replace(io, out=None), reporter, None)
     if small.normalization.whitening is not None:
         raise PotstillError("labels network: the method whitens pictures, and the network labels them as they are")
-    views = usual_views(train.input, seed=derive_seed(spec.seed, LABELLER) % 2**31)
-    made = add_labeller(small, StoredLabeller(packed=packed, views=views, samples=settings.samples), seconds)
+    made = add_labeller(small, labeller, seconds)
+    if trials:
+        made.record["choice"] = _choice(trials, inner, len(train))
     if size is not None and charged_bytes(made.metadata["bytes"]) > size:
         raise PotstillError(
             f"labels network: the set takes {charged_bytes(made.metadata['bytes']):,} of {size:,} bytes; give more"
@@ -188,6 +198,39 @@ def _network_bytes(spec: RunSpec, settings: NetworkLabels) -> int:
             f"{network_bytes:,} of {size or 0:,}; give more bytes, or leave labels out"
         )
     return network_bytes
+
+
+def _tries_codecs(spec: RunSpec) -> bool:
+    return spec.codec is None and spec.method == "random" and _budget_bytes(spec) is not None
+
+
+def _in_best_codec(
+    inner: RunSpec, train: Source, labeller: StoredLabeller, limits: RunLimits, reporter: ProgressReporter
+) -> tuple[RunSpec, list[CodecTrial]]:
+    """Return the spec of the inputs in the codec whose labelled views teach most, and all that were tried."""
+    clock, size = limits.clock, _budget_bytes(inner)
+    assert size is not None
+    until = math.inf if clock is None else clock.elapsed + CODEC_PART * clock.remaining
+    trials = rank_codecs(
+        train, labeller, size, seed=inner.seed, natural=inner.size_budget.natural, first=USUAL_CODEC,
+        report=reporter.report_count, is_late=lambda: clock is not None and clock.elapsed > until,
+    )  # fmt: skip
+    return (dataclasses.replace(inner, codec=trials[0].codec) if trials else inner), trials
+
+
+def _choice(trials: Sequence[CodecTrial], spec: RunSpec, samples: int) -> dict[str, Any]:
+    """Return the trials of codecs as metadata: JSON values and one sentence."""
+    balance = "natural" if spec.size_budget.natural else "equal"
+    students = sum(trial.accuracy is not None for trial in trials)
+    way = {"selection": "random", "balance": balance, "labels": NETWORK_LABELS}
+    text = (
+        f"Random real pictures in {trials[0].codec}: the best of {len(trials)} codecs, by ridge regression on views "
+        f"that the network labels and by {students} small students, scored on others of the {samples:,} training "
+        "samples; test data were not read."
+    )
+    return {
+        "text": text, "chosen": {**way, "codec": trials[0].codec}, "tried": [{**way, **t.to_dict()} for t in trials],
+    }  # fmt: skip
 
 
 def _without_network(spec: RunSpec, network_bytes: int) -> RunSpec:

@@ -262,6 +262,8 @@ def _describe_real(choice: Mapping[str, Any]) -> str:
         score = tried.get("accuracy", tried.get("score"))
         shown = "" if score is None else f": {score:.1%}" if "accuracy" in tried else f": {score:.4g}"
         labels = "" if tried["labels"] == "hard" else f", labels {tried['labels']}"
+        if score is None and "closed_form" in tried:
+            shown = f": {tried['closed_form']:.1%} in closed form"
         items = f", {tried['items']:,} in {tried['bytes']:,} bytes" if "items" in tried else ""
         lines.append(f"{tried['selection']}, {tried['balance']} proportions, {tried['codec']}{labels}{items}{shown}")
     return "\n".join([*lines, choice["text"]])

@@ -21,12 +21,22 @@ from potstill.errors import PotstillError
 from potstill.kinds import get_kind
 from potstill.nn.quantized_model import ModelSpec, PackedModel, unpack_network
 
-__all__ = ["LABELLER", "StoredLabeller", "labeller_parts", "labeller_to_json", "pop_labeller", "usual_views"]
+__all__ = [
+    "LABELLER",
+    "StoredLabeller",
+    "labeller_parts",
+    "labeller_to_json",
+    "pop_labeller",
+    "usual_samples",
+    "usual_views",
+]
 
 LABELLER = "labeller"
 """Part of the bytes, key of the metadata, and first word of the tensors' names."""
-SAMPLES, MOST_SAMPLES = 5000, 1_000_000
-"""Views that students get, by default and at most."""
+SAMPLES, LEAST_SAMPLES, MOST_SAMPLES = 20_000, 1000, 1_000_000
+"""Views that students get by default, of large pictures at least, and at most."""
+VALUES = 1 << 26
+"""Values of the views that students get by default, at most: 256 MiB in float32."""
 _PARTS = ("ranges", "channels", "weights")
 _DESCRIPTION = "description"
 _CHUNK = 500
@@ -37,6 +47,11 @@ def usual_views(input: InputSpec, seed: int = 0) -> ViewSchedule:
     half of them."""
     flip = 0.5 if input.horizontal_flip else 0.0
     return ViewSchedule(seed=seed, scale=(0.5, 1.0), flip=flip, mix="cutmix", mix_prob=0.5)
+
+
+def usual_samples(input: InputSpec) -> int:
+    """Return the views that students get by default: fewer of large pictures, whose views take more memory."""
+    return max(LEAST_SAMPLES, min(SAMPLES, VALUES // input.num_values))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,7 +51,7 @@ from potstill.evaluation.scorecard import Scorecard
 from potstill.evaluation.scores import ars, hlr, ior, lrs
 from potstill.evaluation.statistics import INTERVAL, ONE_INTERVAL, PLAIN_INTERVAL, count_answers, difference, summary
 from potstill.evaluation.teacher_labels import Labeller, resolve_labeller, stored_labeller
-from potstill.evaluation.training_sets import TEACHER_STEPS, TeacherJob, TrainingSet
+from potstill.evaluation.training_sets import TEACHER_STEPS, TeacherJob, TrainingSet, count_inputs
 from potstill.evaluation.vmap_students import default_group_size
 from potstill.evaluation.yardsticks import yardstick_scores
 from potstill.execution import Executor, Serial, choose_executor
@@ -132,7 +132,7 @@ def evaluate(
         raise PotstillError(f"at least one student is needed, but seeds is {students}")
     if side_by_side is not None and side_by_side < 1:
         raise PotstillError(f"at least one student is trained at a time, but side_by_side is {side_by_side}; use 1")
-    inputs = distilled.count_training_samples() if protocol.teaching.labels == "given" else len(distilled)
+    inputs = count_inputs(distilled, protocol)
     context, *others = (
         EvaluationContext(
             protocol=protocol.resolve(train.name, make.name, train.input), make=make, train=train, test=test,

@@ -263,7 +263,7 @@ def _select(
 ) -> dict[str, Any]:
     """Select the learning rate at the greatest length, then the length, on held-out training data."""
     p = context.protocol
-    least = p.recipe.least_epochs * math.ceil(num_samples(training_set.pair_for(0)[0]) / p.recipe.batch)
+    least = p.recipe.least_epochs * math.ceil(training_set.pass_items / p.recipe.batch)
     lengths: tuple[int | None, ...] = tuple(dict.fromkeys(max(s, least) for s in p.recipe.steps)) or (None,)
     rates = (training_set.lr,) if p.selection.lr_of_set and training_set.lr is not None else p.recipe.lr
     if len(rates) * len(lengths) == 1:

@@ -10,14 +10,18 @@ from potstill.core import Inputs, Network, NetworkFactory, Source
 from potstill.core.nested import device_of, num_samples, single_tensor
 from potstill.dataset_file import Distilled
 from potstill.evaluation.fitting import learned_lr
+from potstill.evaluation.protocol import Protocol
 from potstill.evaluation.set_graph import SetGraph, graph_of_set
 from potstill.labels.teacher import SGD, Teacher, train_teacher
 from potstill.labels.teacher_file import Labels
 from potstill.rng import derive_seed, generator
 
-__all__ = ["TEACHER_STEPS", "TeacherJob", "TrainingSet"]
+__all__ = ["TEACHER_STEPS", "TeacherJob", "TrainingSet", "count_inputs"]
 
 TEACHER_STEPS = 200
+PASS_VIEWS = 5000
+"""Views that count as one pass, at most, where a protocol asks for passes at least. Ours: more views are more variety,
+and no reason to train longer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +89,12 @@ class TrainingSet:
         """Number of inputs of the largest pair."""
         return max(num_samples(x) for x, _ in self.pairs)
 
+    @property
+    def pass_items(self) -> int:
+        """Inputs of the first pair that count as one pass where a protocol asks for a number of passes at least."""
+        n = num_samples(self.pairs[0][0])
+        return min(n, PASS_VIEWS) if self.is_augmented else n
+
     def texts_for(self, student: int) -> tuple[str, ...]:
         """Return the texts of a student's inputs; empty where they are none."""
         return self.texts[student % len(self.texts)] if self.texts else ()
@@ -109,3 +119,11 @@ class TeacherJob:
     def __call__(self) -> Teacher:
         batch = min(256, max(32, len(self.train) // 8))
         return train_teacher(self.network(), self.train, generator(self.seed, "teacher"), self.steps, SGD(batch=batch))
+
+
+def count_inputs(distilled: Distilled, protocol: Protocol) -> int:
+    """Return the number of inputs that students have under a protocol, of views those of a pass."""
+    if protocol.teaching.labels != "given" or distilled.labeller is None:
+        return len(distilled)
+    n = distilled.count_training_samples()
+    return n if protocol.recipe.epochs else min(n, PASS_VIEWS)
