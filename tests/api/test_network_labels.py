@@ -7,8 +7,13 @@ import torch
 
 import potstill
 from potstill.automl import network_labels
+from potstill.automl.labelled_codec import rank_codecs
+from potstill.automl.result import describe_choice
+from potstill.dataset_file.labeller_io import StoredLabeller, usual_views
 from potstill.dataset_file.text_io import charged_bytes
 from potstill.errors import PotstillError
+from potstill.evaluation.model_baseline import ModelJob
+from potstill.nn.quantized_model import ModelSpec
 
 ONE_THREAD = {"progress": None, "device": "cpu", "executor": "serial"}
 NETWORK = "network:steps=40,samples=60"
@@ -31,10 +36,39 @@ def test_set_and_network_are_in_the_budget_and_the_same_seed_gives_the_same_file
     assert (tmp_path / "small.safetensors").stat().st_size < 1.05 * 1500 + 1500
 
 
-def test_without_a_method_samples_are_real_and_in_two_bits() -> None:
-    small = potstill.distill("digits", bytes=1200, labels="network:steps=10", **ONE_THREAD)
+def test_without_a_method_samples_are_real_and_in_the_codec_whose_student_is_best() -> None:
+    small = potstill.distill("digits", bytes=1200, labels="network:steps=100", **ONE_THREAD)
     assert small.metadata["method"] == "random"
-    assert small.metadata["codec"]["name"] == "uint2"
+    assert small.choice is not None
+    tried = small.choice["tried"]
+    asked = {row["codec"]: row["accuracy"] for row in tried if "accuracy" in row}
+    assert len(asked) == 3 < len(tried)  # the best in closed form alone have a student
+    assert min(row["closed_form"] for row in tried if "accuracy" in row) >= max(
+        row["closed_form"] for row in tried if "accuracy" not in row
+    )
+    assert small.metadata["codec"]["name"] == max(asked, key=lambda codec: asked[codec]) == tried[0]["codec"]
+    assert "labels network" in describe_choice(small.choice)
+    assert small.choice["text"].endswith("test data were not read.")
+
+
+def test_codecs_fit_their_bytes_and_the_first_alone_is_tried_where_time_is_over() -> None:
+    train = potstill.load_data("digits").train
+    packed = ModelJob(train=train, spec=ModelSpec(family="linear", bits=4), seed=0, steps=50)()
+    labeller = StoredLabeller(packed=packed, views=usual_views(train.input, seed=1))
+    ranked = rank_codecs(train, labeller, 900, seed=0)
+    sizes = {trial.codec: trial for trial in ranked}
+    assert all(trial.bytes <= 900 and trial.items == 10 * trial.per_class for trial in ranked)
+    assert sizes["uint1"].items > sizes["uint2"].items
+    again = rank_codecs(train, labeller, 900, seed=0)
+    assert again == ranked
+    assert [trial.codec for trial in rank_codecs(train, labeller, 900, seed=0, is_late=lambda: True)] == ["uint2"]
+    assert rank_codecs(train, labeller, 20, seed=0) == []  # nothing fits
+
+
+def test_a_codec_that_is_named_is_not_chosen() -> None:
+    small = potstill.distill("digits", bytes=1200, codec="uint4", labels="network:steps=10", **ONE_THREAD)
+    assert small.choice is None
+    assert small.metadata["codec"]["name"] == "uint4"
 
 
 def test_a_method_that_optimises_makes_the_inputs_too() -> None:

@@ -12,7 +12,7 @@ from potstill.augment.view_schedule import ViewSchedule
 from potstill.automl.network_labels import add_labeller, parse_network_labels
 from potstill.core import Splits
 from potstill.dataset_file.concat import concat
-from potstill.dataset_file.labeller_io import LABELLER, StoredLabeller, usual_views
+from potstill.dataset_file.labeller_io import LABELLER, StoredLabeller, usual_samples, usual_views
 from potstill.dataset_file.load import validated_set
 from potstill.errors import PotstillError
 from potstill.evaluation.model_baseline import ModelJob
@@ -111,6 +111,24 @@ def test_an_evaluation_augments_no_views(small: potstill.Distilled, splits: Spli
     assert card["chosen"]["augment"] == "none"
 
 
+@pytest.mark.parametrize(("views", "updates"), [(5120, 2 * 20), (20_000, 2 * 20), (512, 2 * 2)])
+def test_more_views_than_5000_are_no_longer_pass(
+    plain: potstill.Distilled, labeller: StoredLabeller, splits: Splits, views: int, updates: int
+) -> None:
+    many = add_labeller(plain, dataclasses.replace(labeller, samples=views))
+    card = potstill.evaluate(
+        many, splits, networks="linear", seeds=1, baselines=False, full=False, robust_scores=False,
+        steps=(1,), lr=(0.03,), least_epochs=2, batch=256, **ONE_THREAD,
+    ).to_dict()  # fmt: skip
+    assert card["chosen"]["steps"] == updates  # two passes of at most 5,000 views in batches of 256
+
+
+def test_large_pictures_have_fewer_views_by_default(splits: Splits) -> None:
+    assert usual_samples(splits.train.input) == 20_000
+    assert usual_samples(dataclasses.replace(splits.train.input, shape=(3, 64, 64))) == 5461  # 64 million values
+    assert usual_samples(dataclasses.replace(splits.train.input, shape=(3, 512, 512))) == 1000
+
+
 @pytest.mark.parametrize("lost", ["description", "ranges", "channels", "weights"])
 def test_a_labeller_without_a_tensor_is_refused(small: potstill.Distilled, lost: str) -> None:
     tensors = {n: t for n, t in small.tensors.items() if not n.startswith(f"{LABELLER}/{lost}")}
@@ -193,7 +211,7 @@ def test_usual_views_flip_only_where_mirror_images_keep_their_class(splits: Spli
 
 @pytest.mark.parametrize(
     ("labels", "message"),
-    [("network:width=3", "width"), ("network:bytes=some", "must be int"), ("network:samples=0", "from 1 to")],
+    [("network:width=3", "width"), ("network:bytes=some", "must be int"), ("network:samples=-1", "from 0 to")],
 )
 def test_settings_that_do_not_exist_or_are_out_of_range_are_refused(labels: str, message: str) -> None:
     with pytest.raises(PotstillError, match=message):

@@ -1,4 +1,4 @@
-"""Codec of random pictures that a network in the set labels: many coarse ones, or few clear ones.
+"""Codec of random samples that a network in the set labels: many coarse ones, or few clear ones.
 
 Which is better depends on the data: grey clothes in two bits, photographs as cosine coefficients
 (benchmarks/network_labels.py). So random samples of one part of the training data are written in each codec, as many as
@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from jaxtyping import Float
 from torch import Tensor
 
 from potstill.augment.names import named_augmentation
@@ -30,6 +29,7 @@ from potstill.evaluation.candidate_trials import make_probe, narrow_network
 from potstill.evaluation.closed_form_screen import ClosedFormScreen
 from potstill.evaluation.estimators import default_student
 from potstill.evaluation.real_set_space import candidate_codecs
+from potstill.kinds import get_kind
 from potstill.rng import derive_seed
 
 __all__ = ["CodecTrial", "rank_codecs"]
@@ -70,9 +70,9 @@ def rank_codecs(
     """Return the codecs in which a sample of each class fits, the best first.
 
     Args:
-        train: pictures with classes.
+        train: pictures or rows with classes.
         labeller: the trained network and its views.
-        byte_budget: bytes of the pictures, with their classes and positions.
+        byte_budget: bytes of the samples, with their classes and positions.
         seed: of the draw, of the parts and of the untrained networks.
         natural: classes in proportion to their sizes; else equally many of each.
         first: the codec that is tried first, and of equal ones taken.
@@ -87,9 +87,10 @@ def rank_codecs(
     if natural:
         order = proportional(fit, order)
     every, classes = max(map(len, order)), len(train.classes)
-    families = [(first,), *candidate_codecs(train.input, quick=True, byte_budget=byte_budget)]
+    quick = get_kind(train.input).augmentable  # rows take no time
+    families = [(first,), *candidate_codecs(train.input, quick=quick, byte_budget=byte_budget)]
     total, done, trials = len({codec for family in families for codec in family}), 0, dict[str, CodecTrial]()
-    inputs: dict[str, Float[Tensor, "m c h w"]] = {}
+    inputs = dict[str, Tensor]()
     for family in families:
         before = 0
         for codec in family:
@@ -104,7 +105,7 @@ def rank_codecs(
                     closed_form=screen.score(labeller.label(x, classes, VIEWS)),
                 )  # fmt: skip
             before, done = max(before, n), done + 1
-            report("codecs of pictures that are labelled", done, total)
+            report("codecs of samples that are labelled", done, total)
     ranked = sorted(trials.values(), key=lambda trial: -trial.closed_form)
     if len(ranked) > 1 and not is_late():
         probe = make_probe(make, train, held_out, students=1, seed=seed, steps=UPDATES, lr=RATE)
@@ -112,7 +113,7 @@ def rank_codecs(
         for n, trial in enumerate(ranked[:FINALISTS]):
             pair = labeller.label(inputs[trial.codec], classes, STUDENT_VIEWS)
             ranked[n] = replace(trial, accuracy=float(probe.student_scores([pair], [0]).mean()))
-            report("students of labelled pictures", n + 1, min(FINALISTS, len(ranked)))
+            report("students of labelled samples", n + 1, min(FINALISTS, len(ranked)))
             if is_late():
                 break
     return sorted(ranked, key=lambda trial: (-(trial.accuracy or 0.0), -trial.closed_form))

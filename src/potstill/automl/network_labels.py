@@ -1,4 +1,4 @@
-"""Labels ``network``: a set of pictures with a small network in its file that labels views of them.
+"""Labels ``network``: a set of pictures or rows with a small network in its file that labels views of them.
 
 The network is trained on all training data and stored in few bits, as the baseline ``model`` is; any method then makes
 the inputs, in the bytes that are left. Students learn the network's answers for crops, flips and mixes of the inputs
@@ -17,7 +17,7 @@ from typing import Any
 from potstill._util.progress import ProgressReporter
 from potstill.automl.labelled_codec import CodecTrial, rank_codecs
 from potstill.automl.resume import own_files
-from potstill.core import Source
+from potstill.core import InputSpec, Source
 from potstill.core.registry import with_settings
 from potstill.data.groups import source_key
 from potstill.dataset_file import Distilled
@@ -57,8 +57,8 @@ NETWORK_LABELS = "network"
 """Value of ``labels`` that asks for it, with settings after a colon."""
 SHARE, LEAST_BYTES, USUAL_BYTES = 0.4, 400, 900
 """Part of a budget in bytes that the network gets at most, its least bytes, and its bytes in a budget of items."""
-USUAL_CODEC = "uint2"
-"""Codec of random samples in a budget of bytes where none is named: the first one tried, and the one of a plan."""
+USUAL_CODEC, ROW_CODEC = "uint2", "columns:bits=4"
+"""Codecs of random pictures and rows in a budget of bytes where none is named: the first tried, and those of a plan."""
 CODEC_PART = 0.25
 """Part of what is left of a time limit that trying codecs may take."""
 _OBJECTS = ("initial", "networks", "experts", "generator", "scores")
@@ -122,7 +122,7 @@ def distil_with_labeller(
         make: makes the set without a labeller.
 
     Raises:
-        PotstillError: the data are no pictures with classes, or the bytes are too few.
+        PotstillError: the data are neither pictures nor rows with classes, or the bytes are too few.
     """
     settings = parse_network_labels(spec.labels)
     assert settings is not None
@@ -131,7 +131,7 @@ def distil_with_labeller(
     _check_served(train)
     network_bytes = _network_bytes(spec, settings)
     if spec.zca is not None:
-        raise PotstillError("labels network: a network labels pictures as they are; leave zca out")
+        raise PotstillError("labels network: a network labels samples as they are; leave zca out")
     digest = _digest(spec, train, limits)
     if output is not None:
         output.check(splits.files)
@@ -147,7 +147,7 @@ def distil_with_labeller(
     seconds = time.monotonic() - started
     small = make(inner, limits, dataclasses.replace(io, out=None), reporter, None)
     if small.normalization.whitening is not None:
-        raise PotstillError("labels network: the method whitens pictures, and the network labels them as they are")
+        raise PotstillError("labels network: the method whitens samples, and the network labels them as they are")
     made = add_labeller(small, labeller, seconds)
     if trials:
         made.record["choice"] = _choice(trials, inner, len(train))
@@ -182,7 +182,8 @@ def split_budget(spec: RunSpec) -> tuple[RunSpec, int]:
     settings = parse_network_labels(spec.labels)
     assert settings is not None
     size = _network_bytes(spec, settings)
-    return _without_network(spec, size), size
+    splits = as_splits(spec.data, pick_device(spec.device))
+    return _without_network(dataclasses.replace(spec, data=splits), size), size
 
 
 def _budget_bytes(spec: RunSpec) -> int | None:
@@ -200,6 +201,10 @@ def _network_bytes(spec: RunSpec, settings: NetworkLabels) -> int:
     return network_bytes
 
 
+def _usual_codec(input: InputSpec) -> str:
+    return ROW_CODEC if get_kind(input).mixes else USUAL_CODEC
+
+
 def _tries_codecs(spec: RunSpec) -> bool:
     return spec.codec is None and spec.method == "random" and _budget_bytes(spec) is not None
 
@@ -212,7 +217,7 @@ def _in_best_codec(
     assert size is not None
     until = math.inf if clock is None else clock.elapsed + CODEC_PART * clock.remaining
     trials = rank_codecs(
-        train, labeller, size, seed=inner.seed, natural=inner.size_budget.natural, first=USUAL_CODEC,
+        train, labeller, size, seed=inner.seed, natural=inner.size_budget.natural, first=_usual_codec(train.input),
         report=reporter.report_count, is_late=lambda: clock is not None and clock.elapsed > until,
     )  # fmt: skip
     return (dataclasses.replace(inner, codec=trials[0].codec) if trials else inner), trials
@@ -224,7 +229,7 @@ def _choice(trials: Sequence[CodecTrial], spec: RunSpec, samples: int) -> dict[s
     students = sum(trial.accuracy is not None for trial in trials)
     way = {"selection": "random", "balance": balance, "labels": NETWORK_LABELS}
     text = (
-        f"Random real pictures in {trials[0].codec}: the best of {len(trials)} codecs, by ridge regression on views "
+        f"Random real samples in {trials[0].codec}: the best of {len(trials)} codecs, by ridge regression on views "
         f"that the network labels and by {students} small students, scored on others of the {samples:,} training "
         "samples; test data were not read."
     )
@@ -235,7 +240,7 @@ def _choice(trials: Sequence[CodecTrial], spec: RunSpec, samples: int) -> dict[s
 
 def _without_network(spec: RunSpec, network_bytes: int) -> RunSpec:
     size = _budget_bytes(spec)
-    codec = USUAL_CODEC if spec.codec is None and spec.method == "random" and size is not None else spec.codec
+    codec = _usual_codec(spec.data.train.input) if _tries_codecs(spec) else spec.codec
     labels = None if spec.method == "auto" else "hard"  # learned ones would take bytes that no student reads
     rest = None if size is None else size - network_bytes
     return dataclasses.replace(spec, labels=labels, bytes=rest, codec=codec)
@@ -250,7 +255,7 @@ def add_labeller(distilled: Distilled, labeller: StoredLabeller, seconds: float 
         seconds: what making the network took; they are added to the set's cost.
 
     Raises:
-        PotstillError: its inputs are no pictures with classes, or the network is for others.
+        PotstillError: its inputs are neither pictures nor rows with classes, or the network is for others.
     """
     old = distilled.metadata
     parts = labeller_parts(labeller)
@@ -270,12 +275,11 @@ def add_labeller(distilled: Distilled, labeller: StoredLabeller, seconds: float 
 
 
 def _check_served(train: Source) -> None:
-    if not (
-        isinstance(get_task(train), Classification) and not train.input.parts and get_kind(train.input).augmentable
-    ):
+    kind = get_kind(train.input)
+    if not (isinstance(get_task(train), Classification) and not train.input.parts and (kind.augmentable or kind.mixes)):
         raise PotstillError(
-            f"labels network: a network labels views of pictures with classes, but {train.name} is "
-            f"{get_kind(train.input).noun} of task {get_task(train).name}; leave labels out"
+            f"labels network: a network labels views of pictures or rows with classes, but {train.name} is "
+            f"{kind.noun} of task {get_task(train).name}; leave labels out"
         )
 
 

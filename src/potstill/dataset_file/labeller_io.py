@@ -44,7 +44,9 @@ _CHUNK = 500
 
 def usual_views(input: InputSpec, seed: int = 0) -> ViewSchedule:
     """Return the views of pictures: crops of half their area or more, flips where these keep the class, and CutMix of
-    half of them."""
+    half of them; or of rows of a table: mixes of two, value by value (mixup)."""
+    if get_kind(input).mixes:
+        return ViewSchedule(seed=seed, scale=None, flip=0.0, mix="mixup", mix_prob=1.0)
     flip = 0.5 if input.horizontal_flip else 0.0
     return ViewSchedule(seed=seed, scale=(0.5, 1.0), flip=flip, mix="cutmix", mix_prob=0.5)
 
@@ -76,8 +78,8 @@ class StoredLabeller:
         return unpack_network(self.packed, shape, classes)
 
     def label(
-        self, inputs: Float[Tensor, "n c h w"], classes: int, samples: int | None = None
-    ) -> tuple[Float[Tensor, "m c h w"], Float[Tensor, "m k"]]:
+        self, inputs: Float[Tensor, "n *input"], classes: int, samples: int | None = None
+    ) -> tuple[Float[Tensor, "m *input"], Float[Tensor, "m k"]]:
         """Return views of the inputs and the network's probabilities for them.
 
         Every input has the same number of views, give or take one; views of one number are one epoch of the schedule.
@@ -148,13 +150,18 @@ def pop_labeller(encoded: dict[str, Encoded], metadata: Mapping[str, Any]) -> St
 
 
 def _check_labelled(kind: str, labeller: StoredLabeller, shape: tuple[int, ...], classes: int) -> None:
-    """Check that a labeller is for pictures of such a shape and so many classes.
+    """Check that a labeller is for inputs of such a shape and so many classes.
 
     Raises:
         PotstillError: it is not.
     """
-    if not get_kind(kind).augmentable or len(shape) != 3 or classes < 2:
-        raise PotstillError(f"a labeller is for pictures with classes, but these are {kind[:40]} {list(shape)}")
+    of = get_kind(kind)
+    if not ((of.augmentable and len(shape) == 3) or (of.mixes and len(shape) == 1)) or classes < 2:
+        raise PotstillError(
+            f"a labeller is for pictures or rows with classes, but these are {kind[:40]} {list(shape)}; leave it out"
+        )
+    if len(shape) == 1 and labeller.views.needs_images:
+        raise PotstillError("a labeller's views of rows are mixes alone, but its file asks for crops; get it again")
     if labeller.views.size is not None:
         raise PotstillError("a labeller's views have the size of the pictures; leave size out")
     labeller.network(shape, classes)

@@ -84,6 +84,8 @@ class Kind:
     """Names of a sample's axes; empty where they vary."""
     augmentable: bool = False
     """True where image augmentations and mixing apply: samples are (channels, height, width)."""
+    mixes: bool = False
+    """True where a mix of two samples, value by value, may stand for a sample."""
     value_range: tuple[float, float] | None = None
     """Range of valid values in data units; ``None``: any."""
     network: str = "mlp"
@@ -112,7 +114,7 @@ IMAGE = Kind(
     network="convnet", draw=_draw_image,
 )  # fmt: skip
 """Images with values in [0, 1]."""
-TABLE = Kind(name="table", noun="rows", axes=("columns",), size=_columns)
+TABLE = Kind(name="table", noun="rows", axes=("columns",), mixes=True, size=_columns)
 """Rows of a table, encoded as numbers."""
 SERIES = Kind(name="series", noun="windows", axes=("variables", "time"))
 """Windows of a multivariate series."""
