@@ -1,23 +1,26 @@
-"""A small network in the set that labels views of its pictures, beside real pictures in the same bytes.
+"""A small network in the set that labels views of its pictures or rows, beside real ones in the same bytes.
 
     python benchmarks/network_labels.py [--data fashion-mnist] [--bytes 4000]
     python benchmarks/network_labels.py --updates 5000 --views 50000 --bytes 4000 40000
     python benchmarks/network_labels.py --updates 5000 --bytes 120000 --rows real
+    python benchmarks/network_labels.py --data satellite.csv --label classes      # Satellite of R's mlbench
+    python benchmarks/network_labels.py --data letters.csv --label lettr          # LetterRecognition of R's mlbench
     python benchmarks/network_labels.py --show
 
 Rows at each budget, all bytes counted:
 
-- ``labelled``: ``--labels network``: random real pictures, and a network that takes two fifths of the bytes at most and
+- ``labelled``: ``--labels network``: random real samples, and a network that takes two fifths of the bytes at most and
   labels ``--views`` views of them. The codec is chosen on training data.
-- ``real``: the best coded real pictures: of the way that the search of `benchmarks/frontier.py` chose with short
+- ``real``: the best coded real samples: of the way that the search of `benchmarks/frontier.py` chose with short
   students, and of `CODECS`, each with classes and with the three largest probabilities of a good teacher (`TEACHER`)
   as labels, the best one of a student on held-out data (of this length, 2,000 updates at most); each set is another
-  draw.
+  draw. Rows of a table have no teacher, and are tried by random and by k-means; the way counts that has the best mean
+  over all students.
 - ``network``: the network of the labelled set alone, which needs no student.
 
 A set is made of 95 % of the training data (`frontier.Bench`). Students of both rows make ``--updates`` updates in
-batches of 128; the learning rate of each row, of two, is the better one of one student on the other 5 %. Real pictures
-have the protocol's augmentation, views none. Test data are read once, at the end. Results go to
+batches of 128; the learning rate of each row, of two, is the better one of one student on the other 5 % (20 % of small
+data). Real pictures have the protocol's augmentation, views none. Of tables a forest and a linear model learn, too. Test data are read once, at the end. Results go to
 results/network_labels.json after every cell; what is there is not made again. Several runs may write to it.
 """
 
@@ -39,6 +42,7 @@ import potstill
 from potstill.augment.names import named_augmentation
 from potstill.core import Source, Splits
 from potstill.core.nested import num_samples
+from potstill.evaluation.estimators import is_learner_name, make_learner
 from potstill.evaluation.real_set_space import RealWay, has_label_bits
 from potstill.evaluation.real_sets import Trial
 from potstill.evaluation.statistics import paired_difference, summary
@@ -48,7 +52,8 @@ from potstill.labels.teacher import soft_labels
 from potstill.nn import factory_for
 from potstill.rng import derive_seed
 
-NETWORKS = ("convnet-d3-w32", "mlp-w128")
+NETWORKS = {"image": ("convnet-d3-w32", "mlp-w128"), "table": ("mlp-w128", "forest", "linear-model")}
+"""Students by the kind of data."""
 BATCH, RATES = 128, (0.03, 0.1)
 ROWS = ("labelled", "real", "network")
 CODECS = {
@@ -56,6 +61,8 @@ CODECS = {
     3: ("half:bits=2", *(f"cosine:positions={n}" for n in (64, 144, 256))),
 }
 """Of real pictures, beside that of the search, by the number of channels."""
+ROW_CODECS = ("exact", "columns:bits=4", "columns:bits=3", "columns:bits=2")
+"""Of real rows."""
 TEACHER, TEACHER_UPDATES = "convnet-d3-w64", 2000
 """Network that writes soft labels of real pictures, and its updates on all of them."""
 CHOOSING = 2000
@@ -65,6 +72,11 @@ OUT = Path("results/network_labels.json")
 
 class Cells(Bench):
     """The sets of one data set and their scores."""
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Students."""
+        return tuple(self.args.networks or NETWORKS[self.kind])
 
     def labelled(self, size: int, seed: int) -> potstill.Distilled:
         path = Path(self.args.cache) / f"{self.name}-{size}-labelled-{seed}.safetensors"
@@ -94,6 +106,11 @@ class Cells(Bench):
                 labels=cell["labels"],
             )  # fmt: skip
         plain = RealWay(codec="uint1", selection="random", natural=False, labels="hard")
+        if self.kind == "table":
+            return found | {
+                f"{codec} {selection}": replace(plain, codec=codec, selection=selection, natural=True)
+                for codec in ROW_CODECS for selection in ("random", "k-means")
+            }  # fmt: skip
         for codec in CODECS[self.train.input.shape[0]]:
             for labels in ("hard", "top3") if has_label_bits(codec) else ("hard",):
                 found[f"{codec} {labels}"] = replace(plain, codec=codec, labels=labels)
@@ -109,6 +126,9 @@ class Cells(Bench):
         updates: int | None = None,
     ) -> float:  # fmt: skip
         """Return the accuracy of one student on a part of the data."""
+        if is_learner_name(network):
+            answers = make_learner(network, self.train).fit_predict(part, *pair, None, seed)
+            return float((answers == part.labels).double().mean())
         probe, (x, y) = self.probe(network, part, 0), pair
         job = StudentJob(
             make=probe.make, x=x, y=y, protocol=probe.protocol, lr=rate,
@@ -131,8 +151,8 @@ def measure(cells: Cells, found: dict[str, Any], write: Any) -> None:
     def scored(key: str, pair: tuple[Any, Tensor], seed: int, views: bool) -> dict[str, float]:
         """Mean accuracy of the students of each network, at the rate that held-out samples choose."""
         scores = {}
-        for network in args.networks:
-            rate = once(f"{key} rate {network}", lambda n=network: max(
+        for network in cells.networks:
+            rate = 0.0 if is_learner_name(network) else once(f"{key} rate {network}", lambda n=network: max(
                 RATES, key=lambda r: cells.student(n, cells.held, pair, r, 77, views)
             ))  # fmt: skip
             of = [cells.student(network, cells.test, pair, rate, 10 * seed + n, views) for n in range(args.students)]
@@ -167,10 +187,14 @@ def measure(cells: Cells, found: dict[str, Any], write: Any) -> None:
 def best_way(cells: Cells, size: int) -> dict[str, Any]:
     """Return the way to keep real pictures whose student has the best accuracy on held-out samples, and all of them."""
     updates = min(cells.args.updates, CHOOSING)
-    held = {
-        name: cells.student(NETWORKS[0], cells.held, cells.real(size, way, 1).pairs[0], max(RATES), 77, False, updates)
-        for name, way in cells.ways(size).items()
-    }
+    held = {}
+    for name, way in cells.ways(size).items():
+        pair = cells.real(size, way, 1).pairs[0]
+        of = [
+            cells.student(n, cells.held, pair, max(RATES), 77, False, updates)
+            for n in (cells.networks if cells.kind == "table" else cells.networks[:1])
+        ]
+        held[name] = sum(of) / len(of)
     return {"chosen": max(held, key=lambda name: held[name]), "held": held}
 
 
@@ -192,7 +216,9 @@ def rows_of(found: Mapping[str, Any], size: int, test: int) -> dict[str, Any]:
 
         both = set(rows["labelled"]["scores"]) & set(rows["real"]["scores"])
         rows["labelled"]["over real"] = {
-            n: paired_difference(scores("labelled", n), scores("real", n)) for n in NETWORKS if n in both
+            n: paired_difference(scores("labelled", n), scores("real", n))
+            for n in rows["labelled"]["scores"]
+            if n in both
         }
     return rows
 
@@ -218,11 +244,12 @@ def show(found: Mapping[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="fashion-mnist")
+    parser.add_argument("--label", help="column of the classes, of a table")
     parser.add_argument("--bytes", type=int, nargs="+", default=[2000, 4000])
     parser.add_argument("--updates", type=int, default=2000, help="of a student")
     parser.add_argument("--views", type=int, default=20_000, help="of a labelled set")
     parser.add_argument("--rows", nargs="+", default=ROWS, choices=ROWS)
-    parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS, help="that learn the sets")
+    parser.add_argument("--networks", nargs="+", help="that learn the sets; default: those of the kind of data")
     parser.add_argument("--sets", type=int, default=3)
     parser.add_argument("--students", type=int, default=2)
     parser.add_argument("--cache", type=Path, default=Path(".network-labels"))
@@ -234,7 +261,7 @@ def main() -> None:
         show(found)
         return
     args.cache.mkdir(parents=True, exist_ok=True)
-    for name, value in (("label", None), ("device", "cpu"), ("out", Path("results/frontier")), ("arms", None)):
+    for name, value in (("device", "cpu"), ("out", Path("results/frontier")), ("arms", None)):
         setattr(args, name, value)
     cells = Cells(args)
     key, about = f"{cells.name}-{args.updates}", {
