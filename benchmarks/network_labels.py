@@ -18,10 +18,11 @@ Rows at each budget, all bytes counted:
   over all students.
 - ``network``: the network of the labelled set alone, which needs no student.
 
-A set is made of 95 % of the training data (`frontier.Bench`). Students of both rows make ``--updates`` updates in
-batches of 128; the learning rate of each row, of two, is the better one of one student on the other 5 % (20 % of small
-data). Real pictures have the protocol's augmentation, views none. Of tables a forest and a linear model learn, too. Test data are read once, at the end. Results go to
-results/network_labels.json after every cell; what is there is not made again. Several runs may write to it.
+A set is made of 95 % of the training data (`frontier.Bench`; of 80 % of small data). Students of both rows make
+``--updates`` updates in batches of 128; the learning rate of each row, of two, is the better one of one student on the
+rest. Real pictures have the protocol's augmentation, views none. Of tables a forest and a linear model learn, too. Test
+data are read once, at the end. Results go to results/network_labels.json after every cell; what is there is not made
+again. Several runs may write to it.
 """
 
 import argparse

@@ -38,7 +38,9 @@ def test_set_and_network_are_in_the_budget_and_the_same_seed_gives_the_same_file
 
 def test_without_a_method_samples_are_real_and_in_the_codec_whose_student_is_best() -> None:
     small = potstill.distill("digits", bytes=1200, labels="network:steps=100", **ONE_THREAD)
-    assert small.metadata["method"] == "random"
+    assert small.metadata["method"] == "real"
+    assert small.is_selection
+    assert 1000 < charged_bytes(small.metadata["bytes"]) <= 1200
     assert small.choice is not None
     tried = small.choice["tried"]
     asked = {row["codec"]: row["accuracy"] for row in tried if "accuracy" in row}
@@ -91,12 +93,51 @@ def test_bytes_that_are_too_few_for_both_are_refused(options: dict[str, object],
         potstill.distill("digits", "random", **{"labels": NETWORK, **options}, **ONE_THREAD)  # type: ignore[arg-type]
 
 
-def test_rows_of_a_table_have_no_views(tmp_path: Path) -> None:
-    rows = "\n".join(f"{n},{n % 7},{'ab'[n % 2]}" for n in range(40))
-    (tmp_path / "table.csv").write_text(f"one,two,kind\n{rows}\n")
-    data = potstill.load_data(tmp_path / "table.csv", label="kind")
+def write_table(path: Path) -> Path:
+    """Write a table of two classes that a line parts, with a column of words."""
+    rows = []
+    for n in range(240):
+        one, two = (n * 37 % 101) / 10, (n * 53 % 97) / 10
+        rows.append(f"{one},{two},{('red', 'green', 'blue')[n % 3]},{'ab'[one + two > 9]}")
+    path.write_text("one,two,colour,kind\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def test_rows_of_a_table_are_mixed_in_pairs_and_labelled(tmp_path: Path) -> None:
+    data = potstill.load_data(write_table(tmp_path / "table.csv"), label="kind")
+    small = potstill.distill(data, "random", bytes=1500, labels="network:steps=300,samples=500", **ONE_THREAD)
+    assert small.labeller is not None
+    assert charged_bytes(small.metadata["bytes"]) <= 1500
+    x, y = small.training_samples()
+    assert x.shape == (max(500, len(small)), small.input.num_values)
+    rows = small.model_space()
+    for view in x[:20]:  # each lies on the line between two rows
+        gaps = torch.cdist(view[None], rows)[0]
+        between = torch.cdist(rows, rows)
+        off = (gaps[:, None] + gaps[None, :] - between) / between.clamp_min(1e-6)
+        assert float(off.min()) < 1e-4
+    network = small.labeller.network(small.input.shape, 2)
+    with torch.no_grad():
+        torch.testing.assert_close(network(x).softmax(1), y, rtol=1e-4, atol=1e-5)
+    small.save(tmp_path / "small.safetensors")
+    again = potstill.load(tmp_path / "small.safetensors").training_samples()
+    assert torch.equal(again[0], x)
+    assert torch.equal(again[1], y)
+
+
+def test_a_forest_learns_mixes_too(tmp_path: Path) -> None:
+    data = potstill.load_data(write_table(tmp_path / "table.csv"), label="kind")
+    small = potstill.distill(data, "random", bytes=1500, labels="network:steps=300,samples=500", **ONE_THREAD)
+    card = potstill.evaluate(
+        small, data, networks="forest", seeds=2, baselines=False, full=False, **ONE_THREAD
+    ).to_dict()  # fmt: skip
+    assert card["accuracy"]["mean"] > 0.8
+
+
+def test_numbers_have_no_network_that_labels(tmp_path: Path) -> None:
+    data = potstill.load_data(write_table(tmp_path / "table.csv"), label="one", task="regression")
     with pytest.raises(
-        PotstillError, match=r"views of pictures with classes, but table\.csv is rows of task classification"
+        PotstillError, match=r"views of pictures or rows with classes, but table\.csv is rows of task regression"
     ):
         potstill.distill(data, "random", bytes=2000, labels=NETWORK, **ONE_THREAD)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from potstill._util.progress import ProgressReporter
 from potstill.automl.labelled_codec import CodecTrial, rank_codecs
+from potstill.automl.real import fit_counts, one_of_each
 from potstill.automl.resume import own_files
 from potstill.core import InputSpec, Source
 from potstill.core.registry import with_settings
@@ -41,6 +42,8 @@ from potstill.kinds import get_kind
 from potstill.nn.quantized_model import PackedModel
 from potstill.rng import derive_seed
 from potstill.runs.load_data import as_splits, pick_device
+from potstill.runs.resolve import ResolvedRun, resolve_run
+from potstill.runs.runner import execute
 from potstill.runs.spec import RunIO, RunLimits, RunSpec
 from potstill.tasks import Classification, get_task
 
@@ -143,9 +146,12 @@ def distil_with_labeller(
     labeller = StoredLabeller(packed=packed, views=views, samples=settings.samples or usual_samples(train.input))
     inner, trials = _without_network(dataclasses.replace(spec, data=splits), packed.bytes), list[CodecTrial]()
     if _tries_codecs(spec):
-        inner, trials = _in_best_codec(inner, train, labeller, limits, reporter)
-    seconds = time.monotonic() - started
-    small = make(inner, limits, dataclasses.replace(io, out=None), reporter, None)
+        trials = _rank_codecs(inner, train, labeller, limits, reporter)
+    seconds, inner_io = time.monotonic() - started, dataclasses.replace(io, out=None)
+    if trials:
+        small = execute(_in_codec(inner, trials[0], train), limits, inner_io, reporter)
+    else:
+        small = make(inner, limits, inner_io, reporter, None)
     if small.normalization.whitening is not None:
         raise PotstillError("labels network: the method whitens samples, and the network labels them as they are")
     made = add_labeller(small, labeller, seconds)
@@ -209,18 +215,28 @@ def _tries_codecs(spec: RunSpec) -> bool:
     return spec.codec is None and spec.method == "random" and _budget_bytes(spec) is not None
 
 
-def _in_best_codec(
+def _rank_codecs(
     inner: RunSpec, train: Source, labeller: StoredLabeller, limits: RunLimits, reporter: ProgressReporter
-) -> tuple[RunSpec, list[CodecTrial]]:
-    """Return the spec of the inputs in the codec whose labelled views teach most, and all that were tried."""
+) -> list[CodecTrial]:
+    """Return the codecs of the inputs, the one whose labelled views teach most first."""
     clock, size = limits.clock, _budget_bytes(inner)
     assert size is not None
     until = math.inf if clock is None else clock.elapsed + CODEC_PART * clock.remaining
-    trials = rank_codecs(
+    return rank_codecs(
         train, labeller, size, seed=inner.seed, natural=inner.size_budget.natural, first=_usual_codec(train.input),
         report=reporter.report_count, is_late=lambda: clock is not None and clock.elapsed > until,
     )  # fmt: skip
-    return (dataclasses.replace(inner, codec=trials[0].codec) if trials else inner), trials
+
+
+def _in_codec(inner: RunSpec, trial: CodecTrial, train: Source) -> ResolvedRun:
+    """Return the run that keeps as many random samples in a codec as fit, counted by writing them."""
+    size = _budget_bytes(inner)
+    assert size is not None
+    spec = dataclasses.replace(
+        inner, method="real", options={**inner.options, "selection": "random"}, codec=trial.codec,
+        balance="natural" if inner.size_budget.natural else "equal",
+    )  # fmt: skip
+    return fit_counts(resolve_run(one_of_each(spec, train)), size, trial.per_class)
 
 
 def _choice(trials: Sequence[CodecTrial], spec: RunSpec, samples: int) -> dict[str, Any]:

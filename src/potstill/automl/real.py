@@ -45,7 +45,7 @@ from potstill.runs.runner import execute
 from potstill.runs.spec import RunIO, RunLimits, RunSpec
 from potstill.tasks import Classification, get_task
 
-__all__ = ["distil_real", "fit_counts", "is_searched", "search_real_sets", "spec_of_way"]
+__all__ = ["distil_real", "fit_counts", "is_searched", "one_of_each", "search_real_sets", "spec_of_way"]
 
 SHARE = 0.8
 """Part of a time limit that the search may take."""
@@ -82,10 +82,10 @@ def distil_real(
     """
     splits = as_splits(spec.data, pick_device(spec.device))
     spec = dataclasses.replace(spec, data=splits)
-    resolve_run(_one_of_each(spec, splits.train))  # arguments that do not suit the data end here, before the search
+    resolve_run(one_of_each(spec, splits.train))  # arguments that do not suit the data end here, before the search
     search, seconds = search_real_sets(spec, splits.train, limits, reporter, resolve_executor(io.executor))
     trial = search.chosen()
-    run = resolve_run(_one_of_each(spec_of_way(spec, trial.way), splits.train))
+    run = resolve_run(one_of_each(spec_of_way(spec, trial.way), splits.train))
     if spec.bytes is not None:
         run = fit_counts(run, spec.size_budget.amount, trial.per_class)
     small = execute(run, limits, io, reporter, output=output)
@@ -99,7 +99,7 @@ def distil_real(
     return small
 
 
-def _one_of_each(spec: RunSpec, train: Source) -> RunSpec:
+def one_of_each(spec: RunSpec, train: Source) -> RunSpec:
     """Return the spec of one sample of each class in place of bytes: how many fit is counted by writing them."""
     return spec if spec.bytes is None else dataclasses.replace(spec, bytes=None, items=max(1, len(train.classes)))
 
