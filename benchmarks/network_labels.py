@@ -207,6 +207,8 @@ def rows_of(found: Mapping[str, Any], size: int, test: int) -> dict[str, Any]:
         if of:
             rows[row] = {
                 "bytes": max(c["bytes"] for c in of), "items": of[0].get("items"), "n": len(of),
+                "codecs": sorted({c.get("codec", "uint2") for c in of}) if row == "labelled" else [],
+                "way": found.get(f"{size} real way", {}).get("chosen") if row == "real" else None,
                 "scores": {n: summary([c["scores"][n] for c in of], test) for n in of[0]["scores"]},
             }  # fmt: skip
     if "labelled" in rows and "real" in rows:

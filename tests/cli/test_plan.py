@@ -81,6 +81,13 @@ def test_a_budget_in_bytes_is_planned_as_it_is_spent(tmp_path, capsys):
     assert found["labels"] == "learned"
 
 
+def test_where_a_network_labels_and_no_method_is_named_the_plan_is_of_random_samples(capsys):
+    card = planned(capsys, "--bytes", "1500", "--labels", "network")
+    assert (card["method"], card["labels"]) == ("random", "network")
+    card = planned(capsys, "--bytes", "1500", "--labels=network:bytes=500", "--method", "dm")
+    assert card["method"] == "dm"
+
+
 def test_the_terms_of_the_memory_add_up_to_its_peak(capsys):
     memory = planned(capsys, "--ipc", "1", *SMALL)["memory"]
     largest = max(term["bytes"] for term in memory["moments"])

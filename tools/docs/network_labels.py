@@ -10,8 +10,7 @@ from tools.docs.parts import interval, table
 __all__ = ["network_labels"]
 
 WORDS = {
-    "labelled": "real pictures in 2 bits and a network (`--labels network`)", "real": "best coded real pictures",
-    "network": "that network alone, without a student",
+    "labelled": "`--labels network`", "real": "best coded real samples", "network": "that network alone, no student",
 }  # fmt: skip
 
 
@@ -34,12 +33,14 @@ def network_labels(root: Path) -> str:
 def _block(part: dict[str, Any]) -> str:
     first = next(ways for ways in part["rows"].values() if "labelled" in ways)
     networks = list(first["labelled"]["scores"])
-    head: list[object] = ["budget", "set", "bytes", "pictures"]
+    head: list[object] = ["budget", "set", "bytes", "samples"]
     head += [cell for n in networks for cell in (f"`{n}`", "minus real")]
     rows: list[list[object]] = []
     for size, ways in sorted(part["rows"].items(), key=lambda item: int(item[0])):
         for way, of in ways.items():
-            cells: list[object] = [f"{int(size) / 1000:g} kB", WORDS[way], f"{of['bytes']:,}", of["items"] or ""]
+            how = ", ".join(f"`{codec}`" for codec in of.get("codecs", ())) or of.get("way") or ""
+            set_ = f"{WORDS[way]}{f', {how}' if how and how != 'of the search' else ''}"
+            cells: list[object] = [f"{int(size) / 1000:g} kB", set_, f"{of['bytes']:,}", of["items"] or ""]
             for n in networks:
                 own = of["scores"].get(n) or (of["scores"].get("") if n == networks[0] else None)
                 gap = of.get("over real", {}).get(n)
@@ -65,7 +66,7 @@ def _multiples(part: dict[str, Any], network: str) -> list[str]:
             own = ways["labelled"]
             k = fewer_bytes(curve, own["scores"][network]["values"], own["bytes"])
             lines.append(
-                f"For the accuracy of the set of {int(size) / 1000:g} kB (`{network}`), real pictures need "
+                f"For the accuracy of the set of {int(size) / 1000:g} kB (`{network}`), real samples need "
                 f"{multiple(k)} times its bytes, on the line through those that were measured."
             )
     return lines

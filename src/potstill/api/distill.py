@@ -106,8 +106,8 @@ def distill(
         parametrization: form in which inputs are stored and optimised: ``pixels``, ``tiles:factor=2``. Default: the
             method's.
         labels: labels in the file: ``hard``, ``soft`` (a teacher's), ``learned``, ``scores``, or
-            ``network``: a small network in the file labels views of pictures
-            (``network:bytes=900,steps=2000,samples=5000``). Default: the method's.
+            ``network``: a small network in the file labels views of pictures or rows
+            (``network:bytes=900,steps=2000,samples=20000``). Default: the method's.
         augment: augmentation while distilling; ``potstill augmentations`` lists the names. Default: the method's for
             images, none for other data.
         zca: ZCA whitening of the inputs as in ``mtt``, ``frepo`` or ``kip``; it is stored with the set. Default: none.

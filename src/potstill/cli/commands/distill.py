@@ -81,7 +81,7 @@ class RunOptions(JobOptions, DataCommand):
     """Form in which inputs are stored and optimised: one of `potstill parametrizations`."""
     labels: Annotated[str | None, optional("NAME")] = None
     """Labels in the file: hard (classes), learned (rows that are optimised too), soft (a teacher's), network (a small
-    network in the file labels views of pictures; network:bytes=900,steps=2000,samples=5000)."""
+    network in the file labels views of pictures or rows; network:bytes=900,steps=2000)."""
     augment: Annotated[str | None, optional("NAME")] = None
     """Augmentation while distilling: one of `potstill augmentations`."""
     initial: Annotated[Path | None, optional("FILE")] = None
@@ -118,8 +118,12 @@ class RunOptions(JobOptions, DataCommand):
 
     @classmethod
     def expand_words(cls, words: Sequence[str]) -> Sequence[str]:
-        """Write ``--init FILE.safetensors``, a set in place of the name of an init, as ``--initial``."""
+        """Write ``--init FILE.safetensors``, a set in place of the name of an init, as ``--initial``; add ``--method
+        random`` where a network in the file labels, and neither a method nor a recipe is named."""
         expanded = list(words)
+        named = any(word.partition("=")[0] in ("--method", "--recipe") for word in words)
+        if not named and _has_network_labels(words):
+            expanded += ["--method", "random"]
         for i, (word, following) in enumerate(zip(words, [*words[1:], ""], strict=True)):
             flag, equals, value = word.partition("=")
             if flag == "--init" and (value or following).endswith(".safetensors"):
@@ -214,16 +218,13 @@ class Distill(ForceOption, RunOptions):
 
     @classmethod
     def _with_method(cls, words: Sequence[str]) -> Sequence[str]:
-        """Add ``--method auto`` where neither a method nor an option of one method is given, and ``--method random``
-        where a network in the file labels."""
+        """Add ``--method auto`` where neither a method nor an option of one method is given."""
         flags = [word.partition("=")[0] for word in words if word.startswith("-")]
         names = {flag.removeprefix("--").replace("-", "_") for flag in flags}
         known = {field.flag for field in option_fields(cls)}
         known |= {f"--{name.replace('_', '-')}" for name in OF_AUTO}
         named = {"method", "recipe"} | OF_ONE_METHOD
         is_auto = not named & names and all(flag.replace("_", "-") in known for flag in flags)
-        if not {"method", "recipe"} & names and _has_network_labels(words):
-            return [*words, "--method", "random"]
         return [*words, "--method", "auto"] if is_auto else words
 
     @classmethod

@@ -98,5 +98,6 @@ class Export(ForceOption, DataCommand):
                 small, self.to, self.out, self.data, splits.train, link=self.link,
                 label=splits.reading.get("label"), skip_bad=splits.reading.get("skip_bad", False),
             )  # fmt: skip
-        value = {"path": str(written), "to": self.to, "items": len(small)}
-        return Answer(value, f"{written}: {plural(len(small), 'item')}")
+        items = len(small) if self.to == "indices" else small.count_training_samples()
+        value = {"path": str(written), "to": self.to, "items": items}
+        return Answer(value, f"{written}: {plural(items, 'item' if small.labeller is None else 'labelled view')}")
