@@ -50,7 +50,7 @@ def _block(part: dict[str, Any]) -> str:
                 ))  # fmt: skip
             rows.append(cells)
     name, sets = NAMES.get(part["name"], part["name"]), first["labelled"]["n"]
-    title = f"**{name}, students of {part['updates']:,} updates, n = {sets} sets**"
+    title = f"**{name}, students of {part['updates']:,} updates, {part['views']:,} views, n = {sets} sets**"
     return f"{title}\n\n{table(head, rows)}" + "".join(f"\n\n{line}" for line in _multiples(part, networks[0]))
 
 
