@@ -194,13 +194,17 @@ def test_sets_with_a_labeller_are_not_joined(plain: potstill.Distilled, small: p
         concat([plain, small])
 
 
-def test_a_labeller_is_for_pictures(tmp_path: Path, labeller: StoredLabeller) -> None:
+def test_crops_are_for_pictures_and_no_labeller_for_numbers(tmp_path: Path, labeller: StoredLabeller) -> None:
     rows = "\n".join(f"{n},{n % 7},{'ab'[n % 2]}" for n in range(40))
     (tmp_path / "table.csv").write_text(f"one,two,kind\n{rows}\n")
-    data = potstill.load_data(tmp_path / "table.csv", label="kind")
-    table = potstill.distill(data, "random", ipc=2, **ONE_THREAD)
-    with pytest.raises(PotstillError, match="for pictures with classes"):
+    table = potstill.distill(
+        potstill.load_data(tmp_path / "table.csv", label="kind"), "random", ipc=2, **ONE_THREAD
+    )  # fmt: skip
+    with pytest.raises(PotstillError, match="views of rows are mixes alone, but its file asks for crops"):
         add_labeller(table, labeller)
+    numbers = potstill.load_data(tmp_path / "table.csv", label="two", task="regression")
+    with pytest.raises(PotstillError, match=r"for pictures or rows with classes, but these are table \[3\]"):
+        add_labeller(potstill.distill(numbers, "random", items=4, **ONE_THREAD), labeller)
 
 
 def test_usual_views_flip_only_where_mirror_images_keep_their_class(splits: Splits) -> None:

@@ -76,8 +76,8 @@ def rank_codecs(
         seed: of the draw, of the parts and of the untrained networks.
         natural: classes in proportion to their sizes; else equally many of each.
         first: the codec that is tried first, and of equal ones taken.
-        report: told how many of the codecs were tried.
-        is_late: tells whether the time is over; then no further one is tried.
+        report: called with a label, how many were tried, and of how many.
+        is_late: returns whether the time is over; then no further one is tried.
     """
     make = narrow_network(default_student(train), train)
     where = BaselineContext(train=train, byte_budget=byte_budget, make=make, seed=seed, indexed=True)
