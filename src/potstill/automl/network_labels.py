@@ -119,7 +119,7 @@ def distil_with_labeller(
 
     Args:
         spec: its labels are ``network``; its method makes the inputs.
-        limits: of both together; half of a time limit at most is the network's.
+        limits: of both together; half of a time limit at most is the network's, a quarter of the rest the codec's.
         io, reporter: of the run.
         output: where the set will also be written.
         make: makes the set without a labeller.
