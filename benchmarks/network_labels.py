@@ -273,7 +273,7 @@ def main() -> None:
     own: dict[str, Any] = found["data"].get(key, {}).get("cells", {})
 
     def write() -> None:
-        with OUT.with_suffix(".lock").open("w") as lock:
+        with (args.cache / "results.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed
             now = json.loads(OUT.read_text()) if OUT.exists() else {"data": {}}
             data = now["data"].setdefault(key, {**about, "cells": {}, "rows": {}})
