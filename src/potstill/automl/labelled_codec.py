@@ -4,7 +4,7 @@ Which is better depends on the data: grey clothes in two bits, photographs as co
 (benchmarks/network_labels.py). So random samples of one part of the training data are written in each codec, as many as
 fit; ridge regression on features of untrained networks learns the network's labels for views of them, and a small
 student those of the best. Both are scored on another part. The network knows both parts, as it was trained on all; this
-favours no codec. Test data are not read.
+favours no codec, but scores are too high for new data. Test data are not read.
 """
 
 from collections.abc import Callable

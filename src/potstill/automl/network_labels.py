@@ -247,7 +247,8 @@ def _choice(trials: Sequence[CodecTrial], spec: RunSpec, samples: int) -> dict[s
     text = (
         f"Random real samples in {trials[0].codec}: the best of {len(trials)} codecs, by ridge regression on views "
         f"that the network labels and by {students} small students, scored on others of the {samples:,} training "
-        "samples; test data were not read."
+        "samples, which the network has seen: scores compare codecs, and are too high for new data; test data were not "
+        "read."
     )
     return {
         "text": text, "chosen": {**way, "codec": trials[0].codec}, "tried": [{**way, **t.to_dict()} for t in trials],
