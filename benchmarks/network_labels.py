@@ -16,6 +16,7 @@ Rows at each budget, all bytes counted:
   as labels, the best one of a student on held-out data (of this length, 2,000 updates at most); each set is another
   draw. Rows of a table have no teacher, and are tried by random and by k-means; the way counts that has the best mean
   over all students.
+- ``mixed``, of tables: the real rows, mixed in pairs as views are, with their classes mixed alike (mixup): no network.
 - ``network``: the network of the labelled set alone, which needs no student.
 
 A set is made of 95 % of the training data (`frontier.Bench`; of 80 % of small data). Students of both rows make
@@ -43,6 +44,7 @@ import potstill
 from potstill.augment.names import named_augmentation
 from potstill.core import Source, Splits
 from potstill.core.nested import num_samples
+from potstill.dataset_file.labeller_io import usual_views
 from potstill.evaluation.estimators import is_learner_name, make_learner
 from potstill.evaluation.real_set_space import RealWay, has_label_bits
 from potstill.evaluation.real_sets import Trial
@@ -56,7 +58,7 @@ from potstill.rng import derive_seed
 NETWORKS = {"image": ("convnet-d3-w32", "mlp-w128"), "table": ("mlp-w128", "forest", "linear-model")}
 """Students by the kind of data."""
 BATCH, RATES = 128, (0.03, 0.1)
-ROWS = ("labelled", "real", "network")
+ROWS = ("labelled", "real", "mixed", "network")
 CODECS = {
     1: ("uint1", "uint2", "half:bits=1", "half:bits=2"),
     3: ("half:bits=2", *(f"cosine:positions={n}" for n in (64, 144, 256))),
@@ -183,6 +185,24 @@ def measure(cells: Cells, found: dict[str, Any], write: Any) -> None:
                 once(f"{size} real {seed}", lambda p=pair, seed=seed, size=size, made=made: {
                     "bytes": made.bytes, "items": num_samples(p[0]), "scores": scored(f"{size} real", p, seed, False),
                 })  # fmt: skip
+        if "mixed" in args.rows and cells.kind == "table":
+            way = cells.ways(size)[found[f"{size} real way"]["chosen"]]
+            made = cells.real(size, way, args.sets)
+            for seed in range(args.sets):
+                pair = made.pairs[seed % len(made.pairs)]
+                once(f"{size} mixed {seed}", lambda p=pair, seed=seed, size=size, made=made: {
+                    "bytes": made.bytes, "items": num_samples(p[0]),
+                    "scores": scored(f"{size} mixed", mixed(p, cells, args.views, seed), seed, True),
+                })  # fmt: skip
+
+
+def mixed(pair: tuple[Any, Tensor], cells: Cells, views: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Return mixes of two rows, as a labelled set has them, and of their classes."""
+    x, y = pair
+    schedule, rows = usual_views(cells.train.input, seed=seed), torch.arange(len(x))
+    both = torch.cat([x, torch.nn.functional.one_hot(y, len(cells.train.classes)).to(x)], dim=1)  # one share for both
+    made = torch.cat([schedule.view(both, epoch, rows) for epoch in range(-(-views // len(x)))])[:views]
+    return made[:, : x.shape[1]], made[:, x.shape[1] :]
 
 
 def best_way(cells: Cells, size: int) -> dict[str, Any]:
@@ -211,18 +231,14 @@ def rows_of(found: Mapping[str, Any], size: int, test: int) -> dict[str, Any]:
                 "way": found.get(f"{size} real way", {}).get("chosen") if row == "real" else None,
                 "scores": {n: summary([c["scores"][n] for c in of], test) for n in of[0]["scores"]},
             }  # fmt: skip
-    if "labelled" in rows and "real" in rows:
-        seeds = range(min(rows["labelled"]["n"], rows["real"]["n"]))
-
-        def scores(row: str, network: str) -> list[float]:
-            return [float(found[f"{size} {row} {seed}"]["scores"][network]) for seed in seeds]
-
-        both = set(rows["labelled"]["scores"]) & set(rows["real"]["scores"])
-        rows["labelled"]["over real"] = {
-            n: paired_difference(scores("labelled", n), scores("real", n))
-            for n in rows["labelled"]["scores"]
-            if n in both
-        }
+    for row, other in (("labelled", "real"), ("mixed", "real"), ("labelled", "mixed")):
+        if row in rows and other in rows:
+            seeds = range(min(rows[row]["n"], rows[other]["n"]))
+            own, against = ([found[f"{size} {name} {seed}"]["scores"] for seed in seeds] for name in (row, other))
+            rows[row][f"over {other}"] = {
+                n: paired_difference([s[n] for s in own], [s[n] for s in against])
+                for n in rows[row]["scores"] if n in rows[other]["scores"]
+            }  # fmt: skip
     return rows
 
 

@@ -10,7 +10,8 @@ from tools.docs.parts import interval, table
 __all__ = ["network_labels"]
 
 WORDS = {
-    "labelled": "`--labels network`", "real": "best coded real samples", "network": "that network alone, no student",
+    "labelled": "`--labels network`", "real": "best coded real samples",
+    "mixed": "those real samples, mixed with their classes", "network": "that network alone, no student",
 }  # fmt: skip
 
 
@@ -55,13 +56,23 @@ def _block(part: dict[str, Any]) -> str:
 
 
 def _multiples(part: dict[str, Any], network: str) -> list[str]:
-    """Return a sentence for each budget at which real pictures were measured in more bytes, too."""
-    curve = sorted(
-        (ways["real"]["bytes"], ways["real"]["scores"][network]["values"])
+    """Return sentences for each budget: the gain over mixed real rows, and k where more bytes were measured, too."""
+    best = [
+        max(
+            (ways[way] for way in ("real", "mixed") if way in ways),
+            key=lambda row: float(row["scores"][network]["mean"]),
+        )
         for ways in part["rows"].values() if "real" in ways
-    )  # fmt: skip
+    ]  # fmt: skip
+    curve = sorted((row["bytes"], row["scores"][network]["values"]) for row in best)
     lines = []
     for size, ways in sorted(part["rows"].items(), key=lambda item: int(item[0])):
+        if "over mixed" in ways.get("labelled", {}):
+            gaps = (
+                f"`{n}` " + "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * v for v in (gap["mean"], *gap["ci95"])))
+                for n, gap in ways["labelled"]["over mixed"].items()
+            )
+            lines.append(f"At {int(size) / 1000:g} kB `--labels network` minus mixed real samples: {', '.join(gaps)}.")
         if "labelled" in ways and len(curve) > 1 and curve[-1][0] > 2 * int(size):
             own = ways["labelled"]
             k = fewer_bytes(curve, own["scores"][network]["values"], own["bytes"])
