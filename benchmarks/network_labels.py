@@ -16,7 +16,8 @@ Rows at each budget, all bytes counted:
   as labels, the best one of a student on held-out data (of this length, 2,000 updates at most); each set is another
   draw. Rows of a table have no teacher, and are tried by random and by k-means; the way counts that has the best mean
   over all students.
-- ``mixed``, of tables: the real rows, mixed in pairs as views are, with their classes mixed alike (mixup): no network.
+- ``mixed``: the real samples of ``real`` under the views of a labelled set, with their classes mixed as the samples are
+  (mixup, CutMix): no network. It needs the row ``real``.
 - ``network``: the network of the labelled set alone, which needs no student.
 
 A set is made of 95 % of the training data (`frontier.Bench`; of 80 % of small data). Students of both rows make
@@ -185,7 +186,7 @@ def measure(cells: Cells, found: dict[str, Any], write: Any) -> None:
                 once(f"{size} real {seed}", lambda p=pair, seed=seed, size=size, made=made: {
                     "bytes": made.bytes, "items": num_samples(p[0]), "scores": scored(f"{size} real", p, seed, False),
                 })  # fmt: skip
-        if "mixed" in args.rows and cells.kind == "table":
+        if "mixed" in args.rows:
             way = cells.ways(size)[found[f"{size} real way"]["chosen"]]
             made = cells.real(size, way, args.sets)
             for seed in range(args.sets):
@@ -197,12 +198,18 @@ def measure(cells: Cells, found: dict[str, Any], write: Any) -> None:
 
 
 def mixed(pair: tuple[Any, Tensor], cells: Cells, views: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Return mixes of two rows, as a labelled set has them, and of their classes."""
+    """Return views of real samples as a labelled set has them, and their classes, mixed as the samples are."""
     x, y = pair
-    schedule, rows = usual_views(cells.train.input, seed=seed), torch.arange(len(x))
-    both = torch.cat([x, torch.nn.functional.one_hot(y, len(cells.train.classes)).to(x)], dim=1)  # one share for both
-    made = torch.cat([schedule.view(both, epoch, rows) for epoch in range(-(-views // len(x)))])[:views]
-    return made[:, : x.shape[1]], made[:, x.shape[1] :]
+    hot = torch.nn.functional.one_hot(y, len(cells.train.classes)).float() if y.ndim == 1 else y
+    schedule, index = usual_views(cells.train.input, seed=seed), torch.arange(len(x))
+    inputs, labels = [], []
+    for epoch in range(-(-views // len(x))):
+        inputs.append(schedule.view(x, epoch, index))
+        plan = schedule.mixes(epoch, index, len(x), tuple(x.shape[1:]))
+        assert plan is not None
+        share = plan.share[:, None]
+        labels.append(share * hot + (1 - share) * hot[plan.partner])
+    return torch.cat(inputs)[:views], torch.cat(labels)[:views]
 
 
 def best_way(cells: Cells, size: int) -> dict[str, Any]:
